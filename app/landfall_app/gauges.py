@@ -75,6 +75,8 @@ class Gauges:
         for (queue, tenant), count in figures.queued.items():
             key = (f"{queue}:queue", metrics.tenant(tenant))
             depths[key] = depths.get(key, 0) + count
+        for tenant, _ in figures.enhancements:  # readings rarely meet a short queue: nothing waiting is 0, not nothing
+            depths.setdefault(("enhancement:queue", metrics.tenant(tenant)), 0)
         for key in self._depths | depths.keys():  # one that has emptied must say 0
             metrics.put("queue_depth", depths.get(key, 0), queue_name=key[0], tenant_id=key[1])
         self._depths |= depths.keys()

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from landfall_app import samples
 from landfall_app.api.deps import Parts
+from landfall_app.states import JobStatus
 
 from .exposition import samples as series
 from .exposition import value
@@ -288,6 +289,14 @@ def test_webhook_counts_queued(both: TestClient) -> None:
     assert parts.redis.llen("enhancement") == 1
     parts.gauges.refresh()
     assert value(scrape(both), "queue_depth", queue_name="enhancement:queue", tenant_id="acme") == 1
+
+
+def test_queue_depth_is_0_for_a_tenant_whose_job_was_never_seen_waiting(both: TestClient) -> None:
+    parts: Parts = both.app.state.parts  # type: ignore[attr-defined]  # FastAPI's, which the client hides
+    job = parts.repository.add_job(tenant="acme", queue="enhancement", task_name="enhance", payload={}, request_id="r")
+    parts.repository.end_job(job.id, JobStatus.SUCCEEDED)
+    parts.gauges.refresh()
+    assert value(scrape(both), "queue_depth", queue_name="enhancement:queue", tenant_id="acme") == 0
 
 
 def test_jobs_of_each_queue(client: TestClient) -> None:
