@@ -296,7 +296,7 @@ def test_queue_depth_is_0_for_a_tenant_whose_job_was_never_seen_waiting(both: Te
     job = parts.repository.add_job(tenant="acme", queue="enhancement", task_name="enhance", payload={}, request_id="r")
     parts.repository.end_job(job.id, JobStatus.SUCCEEDED)
     parts.gauges.refresh()
-    assert value(scrape(both), "queue_depth", queue_name="enhancement:queue", tenant_id="acme") == 0
+    assert series(scrape(both), "queue_depth", queue_name="enhancement:queue", tenant_id="acme") == [0]
 
 
 def test_jobs_of_each_queue(client: TestClient) -> None:
