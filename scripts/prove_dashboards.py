@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from dashboards.queries import GLOBALS, Query, every  # noqa: E402 - a script fi
 
 EMPTIES = ROOT / "dashboards" / "empties.yml"
 STEP = 15  # s between points of a range, the scrape interval
+OUTCOMES = ("data", "may be empty", "empty", "refused", "not executed")
+
+
+@dataclass(frozen=True)
+class Span:
+    """How a panel looks: seconds back, and seconds until it gives up."""
+
+    window: float = 900
+    timeout: float = 30
 
 
 class Refused(Exception):
@@ -69,25 +79,65 @@ def execute(query: Query, bases: dict[str, str], window: float, now: float, time
     return samples(ask(base, "/api/v1/query_range", {"query": query.filled, **span}, timeout))
 
 
-def allowed(images: str, without: set[str], profile: str) -> dict[str, str]:
-    """Return the reason for each query that may be empty here, by its key or by a whole panel or dashboard.
+def entries(images: str, without: set[str], profile: str) -> list[dict[str, Any]]:
+    """Return the entries of the list that hold here.
 
     An entry may be limited to `images` (offline or registry), to a role that is not deployed (`without`), or to
     a `profile`.
     """
-    found = {}
-    for entry in yaml.safe_load(EMPTIES.read_text(encoding="utf-8")):
-        here = entry.get("images", images) == images and entry.get("profile", profile) == profile
-        if here and ("without" not in entry or entry["without"] in without):
-            for name in entry["queries"]:
-                found[name] = entry["reason"]
-    return found
+    return [
+        entry
+        for entry in yaml.safe_load(EMPTIES.read_text(encoding="utf-8"))
+        if entry.get("images", images) == images
+        and entry.get("profile", profile) == profile
+        and ("without" not in entry or entry["without"] in without)
+    ]
 
 
-def reason(query: Query, empties: dict[str, str]) -> str | None:
-    """Return why `query` may be empty, or None."""
-    names = (query.key, f"{query.dashboard} / {query.panel}", f"* / {query.panel}", query.dashboard)
-    return next((empties[name] for name in names if name in empties), None)
+def names(query: Query) -> tuple[str, ...]:
+    """Return what an entry may call `query`: itself, its panel, that panel of every dashboard, its dashboard."""
+    return (query.key, f"{query.dashboard} / {query.panel}", f"* / {query.panel}", query.dashboard)
+
+
+def prove(chosen: list[Query], bases: dict[str, str], here: list[dict[str, Any]], span: Span) -> list[dict[str, Any]]:
+    """Execute the queries and return `{key, query, language, outcome, …}` of each; OSError without an answer.
+
+    Outcomes: data, empty, may be empty (`why`), refused (`why`), not executed (no server for its language).
+    """
+    now = time.time()
+    results = []
+    for query in chosen:
+        result: dict[str, Any] = {"key": query.key, "query": query.filled, "language": query.language}
+        reason = next((entry["reason"] for entry in here if set(names(query)) & set(entry["queries"])), None)
+        if query.language not in bases:
+            result["outcome"] = "not executed"
+        else:
+            try:
+                result["samples"] = execute(query, bases, span.window, now, span.timeout)
+                result["outcome"] = "data" if result["samples"] else "may be empty" if reason else "empty"
+            except Refused as error:
+                result.update(outcome="refused", why=str(error))
+        if result["outcome"] == "may be empty":
+            result["why"] = reason
+        results.append(result)
+    return results
+
+
+def needless(chosen: list[Query], results: list[dict[str, Any]], here: list[dict[str, Any]]) -> list[str]:
+    """Return the names in the list whose queries all have data, but for entries that say `sometimes`."""
+    outcomes: dict[str, set[str]] = {}
+    for query, result in zip(chosen, results):
+        for name in names(query):
+            outcomes.setdefault(name, set()).add(result["outcome"])
+    listed = [name for entry in here if not entry.get("sometimes") for name in entry["queries"]]
+    return [name for name in listed if outcomes.get(name) == {"data"}]
+
+
+def choose(rate_interval: str, span: Span, dashboards: list[str] | None, without: list[str]) -> list[Query]:
+    """Return the queries to execute, with what Grafana would fill in."""
+    overrides = {"__rate_interval": rate_interval, "__auto": rate_interval, "__range": f"{int(span.window)}s"}
+    found = [query for query in every(overrides) if query.role not in without]
+    return [query for query in found if not dashboards or query.dashboard in dashboards]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,52 +157,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the result of each query as JSON")
     options = parser.parse_args(arguments)
 
-    overrides = {"__rate_interval": options.rate_interval, "__auto": options.rate_interval}
-    overrides["__range"] = f"{int(options.window)}s"
-    chosen = [
-        query
-        for query in every(overrides)
-        if query.role not in options.without and (not options.dashboard or query.dashboard in options.dashboard)
-    ]
+    span = Span(options.window, options.timeout)
+    chosen = choose(options.rate_interval, span, options.dashboard, options.without)
     if not chosen:
         print(f"no such dashboard: {', '.join(options.dashboard)}", file=sys.stderr)
         return 2
     bases = {"promql": options.prometheus, **({"logql": options.loki} if options.loki else {})}
-    empties = allowed(options.images, set(options.without), options.profile)
-    now = time.time()
-    results = []
-    for query in chosen:
-        result: dict[str, Any] = {"key": query.key, "query": query.filled, "language": query.language}
-        if query.language not in bases:
-            result["outcome"] = "not executed"
-        else:
-            try:
-                result["samples"] = execute(query, bases, options.window, now, options.timeout)
-                result["outcome"] = "data" if result["samples"] else "empty"
-            except Refused as error:
-                result.update(outcome="refused", why=str(error))
-            except (OSError, KeyError, ValueError) as error:
-                print(f"no answer from {bases[query.language]}: {error}", file=sys.stderr)
-                return 2
-        why = reason(query, empties)
-        if result["outcome"] == "empty" and why:
-            result.update(outcome="may be empty", why=why)
-        results.append(result)
-    return report(results, as_json=options.json)
+    here = entries(options.images, set(options.without), options.profile)
+    try:
+        results = prove(chosen, bases, here, span)
+    except (OSError, KeyError, ValueError) as error:
+        print(f"no answer from {' or '.join(bases.values())}: {error}", file=sys.stderr)
+        return 2
+    return report(results, needless(chosen, results, here), as_json=options.json)
 
 
-def report(results: list[dict[str, Any]], *, as_json: bool) -> int:
+def counts(results: list[dict[str, Any]]) -> dict[str, int]:
+    """Return how many queries had each outcome."""
+    return {outcome: sum(1 for result in results if result["outcome"] == outcome) for outcome in OUTCOMES}
+
+
+def report(results: list[dict[str, Any]], needless: list[str], *, as_json: bool) -> int:
     """Print the results and return the exit status."""
-    count = {
-        outcome: sum(1 for result in results if result["outcome"] == outcome)
-        for outcome in ("data", "may be empty", "empty", "refused", "not executed")
-    }
+    count = counts(results)
     if as_json:
-        print(json.dumps({"count": count, "results": results}, indent=2))
+        print(json.dumps({"count": count, "needless": needless, "results": results}, indent=2))
     else:
         for result in results:
             if result["outcome"] != "data":
                 print(f"{result['outcome']}: {result['key']}\n    {result.get('why', result['query'])}")
+        for name in needless:
+            print(f"has data although {EMPTIES.name} says it never has here: {name}")
         executed = len(results) - count["not executed"]
         print(f"{executed} queries executed: " + ", ".join(f"{number} {outcome}" for outcome, number in count.items()))
     return 1 if count["empty"] or count["refused"] or not count["data"] else 0

@@ -88,7 +88,7 @@ def test_empties_name_queries_that_exist_and_say_why() -> None:
     known = {query.key for query in queries} | {f"{query.dashboard} / {query.panel}" for query in queries}
     known |= {query.dashboard for query in queries} | {f"* / {query.panel}" for query in queries}
     for entry in entries:
-        assert set(entry) <= {"queries", "reason", "images", "without", "profile"}
+        assert set(entry) <= {"queries", "reason", "images", "without", "profile", "sometimes"}
         assert len(entry["reason"]) > 20, entry
         assert [name for name in entry["queries"] if name not in known] == []
 
@@ -137,6 +137,20 @@ def test_proof_allows_what_may_be_empty_only_where_it_says(
     assert prove_dashboards.main(["--dashboard", "application", "--images", "offline"]) == 0
     assert "nobody has made a task yet" in capsys.readouterr().out
     assert prove_dashboards.main(["--dashboard", "nowhere"]) == 2
+
+
+def test_proof_reports_an_entry_that_is_no_longer_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = {"queries": ["application / Tasks by status"], "reason": "nobody has made a task yet"}
+    comes = {"queries": ["overview / Firing"], "reason": "no alert fires", "sometimes": True}
+    empties = tmp_path / "empties.yml"
+    empties.write_text(yaml.safe_dump([gone, comes]), encoding="utf-8")
+    monkeypatch.setattr(prove_dashboards, "EMPTIES", empties)
+    monkeypatch.setattr(prove_dashboards, "ask", _Server())
+    assert prove_dashboards.main([]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("has data although")]
+    assert [line.rsplit(": ", 1)[1] for line in printed] == ["application / Tasks by status"]
 
 
 def test_proof_without_an_answer_is_not_a_success() -> None:

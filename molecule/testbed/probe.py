@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
@@ -57,6 +60,39 @@ def value(host: Any, promql: str) -> float | None:
     """Return the first sample of an instant query, None if it has none."""
     result = prometheus(host, "query", query=promql)["result"]
     return float(result[0]["value"][1]) if result else None
+
+
+@contextmanager
+def tunnel(name: str, *ports: int) -> Iterator[dict[int, str]]:
+    """Forward ports of the VPS' loopback address over SSH, as an operator does; yield port -> base URL here.
+
+    :param name: name of the VPS
+    :raises AssertionError: the tunnel does not open within 10 s
+    """
+    free = {port: _free_port() for port in ports}
+    forwards = [part for port, here in free.items() for part in ("-L", f"127.0.0.1:{here}:127.0.0.1:{port}")]
+    command = ["ssh", "-F", str(ROOT / ".cache/vps/ssh_config"), "-o", "ControlMaster=no", "-o", "ControlPath=none"]
+    command += ["-o", "ExitOnForwardFailure=yes", "-N", *forwards, name]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            opened = eventually(lambda: process.poll() is not None or all(map(_answers, free.values())), 10)
+            if not opened or process.poll() is not None:
+                process.kill()
+                raise AssertionError(f"no tunnel to {name}: {process.communicate()[1]}")
+            yield {port: f"http://127.0.0.1:{here}" for port, here in free.items()}
+        finally:
+            process.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def eventually(check: Callable[[], Any], seconds: float = 60.0) -> Any:
