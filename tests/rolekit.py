@@ -23,6 +23,7 @@ if AnsibleCollectionConfig.collection_finder is None:
 
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, render
+from ansible_collections.landfall.vps.plugins.plugin_utils.templates import render_file
 
 __all__ = ["ENGINE", "ROLES", "ROOT", "Rendered", "component", "component_names", "compose", "defaults", "inventory",
            "options", "role_names", "services", "targets", "tasks", "template", "text"]  # fmt: skip
@@ -102,16 +103,14 @@ def component(role: str, secrets: Path, **more: Any) -> Rendered:
     if checked.error_messages:
         raise ValueError("; ".join(checked.error_messages))
 
-    def render_text(text: str, source: str, extra: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
-        templar = Templar(loader=DataLoader(), variables=variables).copy_with_new_env(
-            searchpath=[os.path.dirname(source), str(ROLES / role / "templates"), str(SHARED)],  # noqa: PTH120  a str
-            available_variables={**variables, **extra},
-        )
-        overrides = {"trim_blocks": True, "lstrip_blocks": True, **delimiters}
-        value = templar.template(trust_as_template(text), escape_backslashes=False, overrides=overrides)
-        return "" if value is None else str(value)
+    role_path = str(ROLES / role)
+    templar = Templar(loader=DataLoader(), variables=variables)
+    folders = [str(ROLES / role / "templates"), str(SHARED)]
 
-    return render(checked.validated_parameters, str(ROLES / role), render_text, str(SHARED))
+    def render_text(source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
+        return render_file(templar, role_path, source, folders, {**variables, **more}, delimiters)
+
+    return render(checked.validated_parameters, role_path, render_text, str(SHARED))
 
 
 def text(rendered: Rendered, path: str) -> str:

@@ -100,8 +100,7 @@ def test_layout(role: str) -> None:
         return
     assert role in rolekit.component_names()
     meta = yaml.safe_load((folder / "meta" / "main.yml").read_text(encoding="utf-8"))
-    names = [d if isinstance(d, str) else d["role"] for d in meta["dependencies"]]
-    assert names == ["landfall"]
+    assert meta["dependencies"] == [], "site.yml runs the role landfall once, before all others"
     (task,) = rolekit.tasks(role)
     assert task[rolekit.ENGINE]["name"] == role
     assert task["notify"] == "Settle"
@@ -116,3 +115,13 @@ def test_layout(role: str) -> None:
 def test_readme_is_what_make_docs_writes(role: str) -> None:
     folder = rolekit.ROLES / role
     assert (folder / "README.md").read_text(encoding="utf-8") == role_readmes.readme(folder), "run make docs"
+
+
+def test_site_runs_the_checking_role_first_and_every_role_once() -> None:
+    (play,) = yaml.safe_load((rolekit.ROOT / "site.yml").read_text(encoding="utf-8"))
+    imports = [task["ansible.builtin.import_role"] for task in play["tasks"]]
+    names = [item["name"] for item in imports]
+    assert (names[0], names[-1]) == ("landfall", "verify")
+    assert sorted(names) == rolekit.role_names()
+    assert {item["rolespec_validate"] for item in imports} == {False}
+    assert [task.get("tags") for task in play["tasks"]] == [None, *names[1:]]

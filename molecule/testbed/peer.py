@@ -23,7 +23,7 @@ def compose_files(host: str) -> dict[str, dict[str, Any]]:
     play = yaml.safe_load((ROOT / "site.yml").read_text())[0]
     live = vps.ssh(host, f"sudo sh -c 'ls -d {LIVE}/*/compose.yaml'").split()
     found = {}
-    for role in (entry["role"] for entry in play["roles"]):
+    for role in (task["ansible.builtin.import_role"]["name"] for task in play["tasks"]):
         path = f"{LIVE}/{role}/compose.yaml"
         if path in live:
             found[role] = json.loads(vps.ssh(host, f"sudo docker compose -f {path} config --format json"))

@@ -8,16 +8,17 @@ import os
 import zlib
 from typing import Any, Dict, List, Mapping, Optional
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
 from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, pack
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
 from ansible_collections.landfall.vps.plugins.plugin_utils import session
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import ReadError, interpreter, read_state
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, RenderError, render
+from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tar.zst")
 
@@ -64,35 +65,31 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         path = task_vars.get("role_path")
         if not path:
             raise AnsibleActionFail("landfall.vps.component renders the files of a role: call it from a role's tasks")
+        if "landfall_root" not in task_vars:
+            name = os.path.basename(str(path))
+            raise AnsibleActionFail("{0}: put the role landfall before it; nothing was changed".format(name))
         return str(path)
 
     def _render(self, options: Mapping[str, Any], task_vars: Dict[str, Any]) -> Rendered:
         role_path = self._role_path(task_vars)
         shared = os.path.join(os.path.dirname(role_path), "landfall", "templates")
-        base = [os.path.join(role_path, "templates"), shared]
+        folders = [os.path.join(role_path, "templates"), shared]
 
-        def render_text(text: str, source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
-            templar = self._templar.copy_with_new_env(
-                searchpath=[os.path.dirname(source), *base], available_variables={**task_vars, **more}
-            )
-            overrides = {"trim_blocks": True, "lstrip_blocks": True, **delimiters}
-            try:
-                value = templar.template(trust_as_template(text), escape_backslashes=False, overrides=overrides)
-            except AnsibleError as error:
-                raise AnsibleActionFail("{0}: {1}".format(os.path.relpath(source, role_path), error)) from error
-            return "" if value is None else str(value)
+        def render_text(source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
+            return render_file(self._templar, role_path, source, folders, {**task_vars, **more}, delimiters)
 
         try:
             return render(options, role_path, render_text, shared)
+        except TemplateError as error:
+            raise AnsibleActionFail(str(error)) from error
         except RenderError as error:
             raise AnsibleActionFail("{0}: {1}".format(options["name"], error)) from error
 
     def _read_state(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
-        answer = self._execute_module("landfall.vps.state", {"root": self._root(task_vars)}, task_vars=task_vars)
-        if answer.get("failed"):
-            raise AnsibleActionFail("the state of the VPS cannot be read: {0}".format(answer.get("msg")))
-        state: Dict[str, Any] = answer["ansible_facts"]["landfall_state"]
-        return state
+        try:
+            return read_state(self, interpreter(task_vars, self), self._root(task_vars), [])
+        except ReadError as error:
+            raise AnsibleActionFail("the state of the VPS cannot be read: {0}".format(error)) from error
 
     def _root(self, task_vars: Mapping[str, Any]) -> str:
         return str(self._templar.template(task_vars.get("landfall_root", "/opt/landfall")))

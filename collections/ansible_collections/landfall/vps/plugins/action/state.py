@@ -1,13 +1,23 @@
-"""Controller side of landfall.vps.state: reads the VPS and says at once if it cannot take the stack."""
+"""Controller side of landfall.vps.state: checks the inventory while the VPS is being read. Changes nothing."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, List, Optional
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import ReadError, interpreter, read_state
+from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKETS
+from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
+from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm_up
+
+OPTIONS = frozenset({"root", "files", "images", "image_size", "disk_reserve"})
+
+warm_up(BRACKETS)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
@@ -16,42 +26,59 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     _supports_check_mode = True
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-        """Return the fact ``landfall_state``, or fail with every fault of the VPS at once."""
+        """Return the fact ``landfall_state``, or fail with every fault of the inventory or of the VPS at once."""
         task_vars = task_vars or {}
         result: Dict[str, Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
-        images = args.pop("images", [])
-        image_size = human_to_bytes(str(args.pop("image_size", "0")))
-        reserve = human_to_bytes(str(args.pop("disk_reserve", "0")))
-        answer = self._ask(args, task_vars)
-        state = answer["ansible_facts"]["landfall_state"]
-        missing = len(set(images) - set(state["images"]))
-        faults = host_faults(state, missing, image_size if missing else 0, reserve if missing else 0)
-        if faults:
-            raise AnsibleActionFail(
-                "the VPS {0} cannot take the stack; nothing was changed:\n{1}".format(
-                    task_vars["inventory_hostname"], "\n".join("- " + fault for fault in faults)
-                )
+        unknown = sorted(set(args) - OPTIONS)
+        if unknown:
+            raise AnsibleActionFail("landfall.vps.state: unknown option {0}".format(", ".join(unknown)))
+        python = interpreter(task_vars, self)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            # The connection waits for the VPS most of the time, which is enough to check the inventory
+            reading = pool.submit(
+                read_state, self, python, str(args.get("root", "/opt/landfall")), args.get("files", [])
             )
-        result.update(answer, _ansible_verbose_override=True)
+            self._refuse("the inventory of {0} has {1}", self._inventory_faults(task_vars), task_vars)
+            state = self._answer(reading.result, task_vars)
+        missing = len(set(args.get("images", [])) - set(state["images"]))
+        image_size = human_to_bytes(str(args.get("image_size", "0"))) if missing else 0
+        reserve = human_to_bytes(str(args.get("disk_reserve", "0"))) if missing else 0
+        faults = host_faults(state, missing, image_size, reserve)
+        self._refuse("the VPS {0} cannot take the stack, it has {1}", faults, task_vars)
+        result.update(changed=False, ansible_facts={"landfall_state": state}, _ansible_verbose_override=True)
         return result
 
-    def _ask(self, args: Dict[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
+    def _inventory_faults(self, task_vars: Dict[str, Any]) -> List[str]:
+        if not task_vars.get("role_path"):
+            raise AnsibleActionFail("landfall.vps.state checks the variables of roles: call it from the role landfall")
+        specs = role_specs(os.path.dirname(str(task_vars["role_path"])))
+        # What tasks define for themselves is no part of the inventory
+        apart = {**(task_vars.get("ansible_facts") or {}), **self._task.get_vars()}
+        return inventory_faults(
+            task_vars.get("ansible_role_names") or [],
+            specs,
+            [name for name in task_vars if name not in apart],
+            lambda name: self._templar.template(task_vars[name]),
+        )
+
+    def _refuse(self, form: str, faults: List[str], task_vars: Dict[str, Any]) -> None:
+        if not faults:
+            return
+        count = "a fault" if len(faults) == 1 else "{0} faults".format(len(faults))
+        text = form.format(task_vars["inventory_hostname"], count)
+        raise AnsibleActionFail("{0}; nothing was changed:\n{1}".format(text, "\n".join("- " + f for f in faults)))
+
+    def _answer(self, wait: Any, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         try:
-            answer: Dict[str, Any] = self._execute_module("landfall.vps.state", args, task_vars=task_vars)
-        except AnsibleError as error:
+            state: Dict[str, Any] = wait()
+        except (ReadError, AnsibleError) as error:
             if "sudo" in str(error).lower():
                 raise AnsibleActionFail(self._no_sudo(task_vars, str(error))) from error
+            if isinstance(error, ReadError):
+                raise AnsibleActionFail("the state of the VPS cannot be read: {0}".format(error)) from error
             raise
-        if answer.get("failed"):
-            said = "{0} {1} {2}".format(
-                answer.get("msg"), answer.get("module_stdout", ""), answer.get("module_stderr", "")
-            )
-            if "sudo" in said.lower():
-                raise AnsibleActionFail(self._no_sudo(task_vars, said.strip()))
-            raise AnsibleActionFail("the state of the VPS cannot be read: {0}".format(said.strip()))
-        answer.pop("invocation", None)
-        return answer
+        return state
 
     def _no_sudo(self, task_vars: Dict[str, Any], said: str) -> str:
         user = task_vars.get("ansible_user") or self._play_context.remote_user or "the SSH user"

@@ -79,7 +79,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             return own
         with open(os.path.join(os.path.dirname(roles_folder), "site.yml"), encoding="utf-8") as handle:
             plays = yaml.safe_load(handle)
-        return [entry["role"] for play in plays for entry in play.get("roles") or []]
+        return [str(task["ansible.builtin.import_role"]["name"]) for play in plays for task in play["tasks"]]
 
     def _defaults(self, roles_folder: str, task_vars: Mapping[str, Any]) -> Dict[str, Any]:
         """Defaults of all roles; what a play that deploys them would have anyway."""

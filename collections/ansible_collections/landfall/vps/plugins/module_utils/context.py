@@ -8,12 +8,12 @@ import hashlib
 import io
 import os
 import tarfile
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 ALWAYS_LEFT_OUT = (".git",)
 # Docker sends them whatever .dockerignore says: the builder needs them itself
 ALWAYS_SENT = ("Dockerfile", ".dockerignore")
-_KNOWN: Dict[str, Tuple[Any, str]] = {}  # path to (names, sizes and times, digest): templates ask again and again
+_KNOWN: Dict[str, Tuple[str, str]] = {}  # path to (mark, digest): templates ask again and again
 
 
 class ContextError(Exception):
@@ -93,11 +93,17 @@ def files(path: str) -> List[str]:
 
 
 def digest(path: str) -> str:
-    """sha256 (hex) over names, executable bits and contents of a context's files. Raises ContextError, OSError."""
+    """sha256 (hex) over names, executable bits and contents of a context's files. Raises ContextError, OSError.
+
+    Each task is a process of its own and would read all contents again. So the last digest of each context is kept, in
+    the user's cache, until the name, size, mode, inode or one of the times of a file differs. The time of the last
+    status change is among them: no tool can set that one back.
+    """
     names = files(path)
-    stats = [os.stat(os.path.join(path, relative)) for relative in names]
-    marks = [(name, found.st_size, found.st_mtime_ns, found.st_mode) for name, found in zip(names, stats)]
-    if path in _KNOWN and _KNOWN[path][0] == marks:
+    mark = _mark(path, names)
+    if path not in _KNOWN:
+        _KNOWN[path] = _remembered(path)
+    if _KNOWN[path][0] == mark:
         return _KNOWN[path][1]
     total = hashlib.sha256()
     for relative in names:
@@ -106,8 +112,45 @@ def digest(path: str) -> str:
         with open(place, "rb") as handle:
             content = hashlib.sha256(handle.read()).hexdigest()
         total.update("{0}\0{1:d}\0{2}\n".format(relative, executable, content).encode())
-    _KNOWN[path] = (marks, total.hexdigest())
+    _KNOWN[path] = (mark, total.hexdigest())
+    if _mark(path, names) == mark:  # nothing was written meanwhile
+        _remember(path, *_KNOWN[path])
+    return _KNOWN[path][1]
+
+
+def _mark(path: str, names: List[str]) -> str:
+    total = hashlib.sha256(os.path.realpath(path).encode())
+    for relative in names:
+        found = os.stat(os.path.join(path, relative))
+        facts = (relative, found.st_size, found.st_mode, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+        total.update(repr(facts).encode())
     return total.hexdigest()
+
+
+def _memo(path: str) -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "landfall", "context-" + hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16])
+
+
+def _remembered(path: str) -> Tuple[str, str]:
+    try:
+        with open(_memo(path), encoding="utf-8") as handle:
+            mark, known = handle.read().split()
+    except (OSError, ValueError):
+        return ("", "")
+    return (mark, known)
+
+
+def _remember(path: str, mark: str, known: str) -> None:
+    place = _memo(path)
+    temporary = "{0}.{1}".format(place, os.getpid())
+    try:
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as handle:
+            handle.write("{0} {1}\n".format(mark, known))
+        os.replace(temporary, place)
+    except OSError:  # without a cache it all takes longer, and works
+        return
 
 
 def pack(path: str) -> bytes:

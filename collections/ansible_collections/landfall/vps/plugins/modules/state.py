@@ -1,14 +1,15 @@
 #!/usr/bin/python
-"""Reads the state of a VPS in one trip."""
+"""Reads the state of a VPS in one trip. Documentation only: the action plugin of the same name sends the program."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: state
-short_description: Read host, engine, containers, images, files and records of a VPS in one trip
+short_description: Check the inventory and read host, engine, containers, images, files and records in one trip
 version_added: "0.1.0"
 description:
+  - Checks every variable of every role of the play against its argument spec, while the VPS is being read.
   - Sets the fact C(landfall_state), which M(landfall.vps.component) compares with what the inventory wants.
   - Needs python3 on the VPS, nothing else. Changes nothing.
 options:
@@ -50,26 +51,3 @@ ansible_facts:
   returned: always
   type: dict
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.landfall.vps.plugins.module_utils.host import gather
-
-
-def main() -> None:
-    """Gather and return."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "default": "/opt/landfall"},
-            "files": {"type": "list", "elements": "path", "default": []},
-            "images": {"type": "list", "elements": "str", "default": []},
-            "image_size": {"type": "str", "default": "0"},
-            "disk_reserve": {"type": "str", "default": "0"},
-        },
-        supports_check_mode=True,
-    )
-    state = gather(module.params["root"], module.params["files"])
-    module.exit_json(changed=False, ansible_facts={"landfall_state": state})
-
-
-if __name__ == "__main__":
-    main()

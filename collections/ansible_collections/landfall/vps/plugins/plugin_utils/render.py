@@ -11,8 +11,8 @@ import yaml
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint
 from ansible_collections.landfall.vps.plugins.plugin_utils import quick_yaml
 
-RenderText = Callable[[str, str, Mapping[str, Any], Mapping[str, str]], str]
-"""(text, file it stands in, more variables, delimiters) -> rendered text"""
+RenderText = Callable[[str, Mapping[str, Any], Mapping[str, str]], str]
+"""(template file, more variables, delimiters) -> rendered text"""
 
 BRACKETS = {
     "variable_start_string": "[[",
@@ -201,8 +201,7 @@ def _drop_in(folder: str, name: str, relative: str) -> str:
 
 def _text(render_text: RenderText, source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
     try:
-        with open(source, encoding="utf-8") as handle:
-            return render_text(handle.read(), source, more, delimiters)
+        return render_text(source, more, delimiters)
     except FileNotFoundError as error:
         raise RenderError("{0} is missing".format(source)) from error
 

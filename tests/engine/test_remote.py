@@ -1,0 +1,75 @@
+"""The program that reads a VPS, run on this machine, and the digests that are remembered between two runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.landfall.vps.plugins.module_utils import context
+from ansible_collections.landfall.vps.plugins.plugin_utils import remote
+
+
+def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "compose.yaml").write_text("x")
+    text = remote.program(str(tmp_path), [str(tmp_path / "redis" / "compose.yaml"), "/nowhere"])
+    done = subprocess.run(
+        [sys.executable, "-IS", "-"], input=text, capture_output=True, text=True, check=True, cwd="/", timeout=60
+    )
+    marked = [line for line in done.stdout.splitlines() if line.startswith(remote.MARK)]
+    state = json.loads(marked[0][len(remote.MARK) :])
+    assert (len(marked), state["root"]) == (1, str(tmp_path))
+    assert set(state["files"]) == {"redis/compose.yaml", str(tmp_path / "redis" / "compose.yaml")}
+    assert state["host"]["euid"] == os.geteuid()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = tmp_path / "context"
+    place.mkdir()
+    (place / "Dockerfile").write_text("FROM scratch\n")
+    return place
+
+
+def fresh(folder: Path) -> str:
+    """The digest as a new process would find it."""
+    context._KNOWN.clear()
+    return context.digest(str(folder))
+
+
+def test_a_remembered_digest_is_not_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fresh(folder)
+    monkeypatch.setattr(context, "open", lambda *_a, **_k: pytest.fail("a file was read"), raising=False)
+    monkeypatch.setattr(context, "_ignore_patterns", lambda _path: [])
+    monkeypatch.setattr(context, "_remembered", lambda _path: (context._mark(str(folder), ["Dockerfile"]), first))
+    assert fresh(folder) == first
+
+
+@pytest.mark.parametrize("change", ["content", "content with the old times", "new file", "executable", "removed"])
+def test_any_change_makes_another_digest(folder: Path, change: str) -> None:
+    (folder / "a").write_text("1")
+    first = fresh(folder)
+    assert fresh(folder) == first
+    before = (folder / "a").stat()
+    if change == "new file":
+        (folder / "b").write_text("")
+    elif change == "executable":
+        (folder / "a").chmod(0o755)
+    elif change == "removed":
+        (folder / "a").unlink()
+    else:
+        (folder / "a").write_text("2")
+    if change == "content with the old times":
+        os.utime(folder / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert fresh(folder) != first
+
+
+def test_without_a_writable_cache_the_digest_is_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fresh(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert fresh(folder) == first
