@@ -23,7 +23,7 @@ WRITABLE: set[str] = set()
 def roles() -> list[str]:
     """Return the components of site.yml, in their order."""
     play = yaml.safe_load((ROOT / "site.yml").read_text())[0]
-    names = [entry["role"] for entry in play["roles"]]
+    names = [task["ansible.builtin.import_role"]["name"] for task in play["tasks"]]
     return [name for name in names if (ROOT / "roles" / name / "templates/compose.yaml.j2").is_file()]
 
 
