@@ -56,6 +56,8 @@ LEVELS = [
     ("[2026-01-02 03:04:05,678: CRITICAL/ForkPoolWorker-1] gone", "critical"),
     ("INFO:     127.0.0.1:4711 - GET / 200", "info"),
     ("2026-01-02 03:04:05,678 ERROR root: boom", "error"),
+    ("2026-01-02 03:04:05.678 | INFO     | src.http_server:start:66 - Started", "info"),
+    ("2026-01-02 03:04:05.678 | WARNING  | src.exporter:track:12 - ERROR in a message", "warning"),
     ("1:M 02 Jan 2026 03:04:05.678 * Ready to accept connections tcp", "info"),
     ("1:M 02 Jan 2026 03:04:05.678 # Out of memory", "warning"),
     ("1:C 02 Jan 2026 03:04:05.678 - DB 0: 1 keys", "debug"),
@@ -125,9 +127,30 @@ def test_the_kernel_is_a_service(alloy: Path) -> None:
     assert (labels["service"], labels["level"]) == ("kernel", "info")
 
 
+def _regex_of(text: str, block: str) -> str:
+    """Return the last regular expression of a block, as Alloy reads the string."""
+    found = re.findall(r'regex +?= (".*?")$', text[text.index(block) :].split("\n\n", maxsplit=1)[0], re.MULTILINE)
+    return str(json.loads(found[-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [("/app", "app"), ("/48b9b551f91c_app", "app"), ("/my_app", "my_app"), ("/f00_app", "f00_app")],
+)
+def test_a_container_that_is_being_replaced_keeps_its_name(alloy: Path, name: str, container: str) -> None:
+    """Compose names it after its forerunner until that is gone, and each such name would be a stream for ever."""
+    text = alloy.read_text("utf-8")
+    match = re.fullmatch(_regex_of(text, "// While Compose replaces"), name)
+    assert match and match.group(1) == container
+
+
 def test_excluded_containers_are_dropped_before_they_are_read(tmp_path: Path) -> None:
     rendered = rolekit.component("alloy", tmp_path, alloy_exclude_containers=["noisy-.*", "other"])
-    assert '"/(noisy-.*|other)"' in rolekit.text(rendered, "alloy/config/config.alloy")
+    text = rolekit.text(rendered, "alloy/config/config.alloy")
+    dropped = re.search(r'regex +?= (".*?")\n +action +?= "drop"', text)
+    assert dropped is not None
+    for name, out in {"/noisy-1": True, "/other": True, "/48b9b551f91c_other": True, "/others": False}.items():
+        assert bool(re.fullmatch(json.loads(dropped.group(1)), name)) == out, name
 
 
 def _check(standin: str, *argv: str) -> subprocess.CompletedProcess[str]:

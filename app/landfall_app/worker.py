@@ -108,7 +108,7 @@ def _before(task_id: str = "", task: Any = None, **_: Any) -> None:
 @signals.task_postrun.connect(weak=False)
 def _after(task: Any = None, state: str = "", **_: Any) -> None:
     seconds = time.perf_counter() - getattr(task.request, "started_at", time.perf_counter())
-    extra = {"task": task.name, "state": state, "retries": task.request.retries}
+    extra = {"task_name": task.name, "state": state, "retries": task.request.retries}
     log.info("task ended", extra=extra | {"duration_ms": round(seconds * 1000, 2)})
     logs.tenant_id.set("")
     logs.task_id.set("")

@@ -230,7 +230,7 @@ def test_a_request_can_be_followed_into_its_task(loaded: dict[str, Any]) -> None
     (api,) = [line for line in by_name["api"].lines() if line.get("job") == job["id"]]
     (worker,) = [line for line in by_name["worker"].lines() if line.get("task_id") == job["id"]]
     assert api["request_id"] == worker["request_id"] == job["request_id"]
-    assert (worker["task"], worker["state"], worker["tenant"]) == ("enhance", "SUCCESS", "acme")
+    assert (worker["task_name"], worker["state"], worker["tenant"]) == ("enhance", "SUCCESS", "acme")
     assert worker["duration_ms"] > 0
     assert {"time", "level", "logger", "message"} <= set(worker)
 

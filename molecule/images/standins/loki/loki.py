@@ -319,7 +319,7 @@ class Loki:
         if values:
             streams = [dict(stream) for stream in self.store.streams()]
             if values.group(1) == "series":
-                return {"status": "success", "data": streams}
+                return {"status": "success", "data": selected(request.query.get("match[]", ""), streams)}
             name = values.group(2)
             found = {s[name] for s in streams if name in s} if name else {key for s in streams for key in s}
             return {"status": "success", "data": sorted(found)}
@@ -329,6 +329,19 @@ class Loki:
 def labels_of(text: str) -> Tuple[Tuple[str, str], ...]:
     """The labels of a stream written as {a="b"}."""
     return tuple(sorted((key, str(json.loads(value))) for key, value in re.findall(r'(\w+)=("(?:\\.|[^"\\])*")', text)))
+
+
+def selected(text: str, streams: List[Dict[str, str]]) -> List[Dict[str, str]]:
+    """The streams that a selector matches; all of them without one."""
+    if not text:
+        return streams
+    try:
+        query = logql.Parser(text).query()
+    except (logql.BadQuery, ValueError, IndexError, re.error) as error:
+        raise Answer(400, f"{error}\n") from error
+    if not isinstance(query, logql.Logs) or query.stages:
+        raise Answer(400, "only label matchers are supported\n")
+    return [s for s in streams if all(logql.compare(s.get(name, ""), op, value) for name, op, value in query.matchers)]
 
 
 def moment(text: str) -> int:
