@@ -16,7 +16,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import remote
 def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
     (tmp_path / "redis" / "compose.yaml").write_text("x")
-    text = remote.program(str(tmp_path), [str(tmp_path / "redis" / "compose.yaml"), "/nowhere"])
+    text = remote.program(remote.READ, "gather", [str(tmp_path), [str(tmp_path / "redis/compose.yaml"), "/nowhere"]])
     done = subprocess.run(
         [sys.executable, "-IS", "-"], input=text, capture_output=True, text=True, check=True, cwd="/", timeout=60
     )
@@ -25,6 +25,14 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
     assert (len(marked), state["root"]) == (1, str(tmp_path))
     assert set(state["files"]) == {"redis/compose.yaml", str(tmp_path / "redis" / "compose.yaml")}
     assert state["host"]["euid"] == os.geteuid()
+
+
+def test_all_parts_of_the_verifying_program_are_sent(tmp_path: Path) -> None:
+    text = remote.program(remote.VERIFY, "normalised", ["5 GiB"])
+    done = subprocess.run(
+        [sys.executable, "-IS", "-"], input=text, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
+    )
+    assert done.stdout == remote.MARK + json.dumps("5GB") + "\n"
 
 
 @pytest.fixture

@@ -7,10 +7,13 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import yaml
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
+from ansible_collections.landfall.vps.plugins.module_utils.spec import VERIFY
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import ReadError, interpreter, run_verify
 
 COLUMNS = ("component", "health", "targets", "version", "seconds")
 
@@ -27,8 +30,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if self._task.check_mode:
             result.update(changed=False, msg="nothing is deployed under --check, so there is nothing to verify")
             return result
-        answer = self._execute_module("landfall.vps.verify", self._arguments(task_vars), task_vars=task_vars)
-        answer.pop("invocation", None)
+        try:
+            answer = run_verify(self, interpreter(task_vars, self), self._arguments(task_vars))
+        except ReadError as error:
+            raise AnsibleActionFail("the VPS cannot be verified: {0}".format(error)) from error
         result.update(answer)
         for line in table(answer.get("rows", []), COLUMNS):
             Display().display("  " + line)
@@ -70,7 +75,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 retention=[value("prometheus_retention_time"), value("prometheus_retention_size")],
                 other_jobs=value("prometheus_extra_targets | map(attribute='job') | list"),
             )
-        return {**args, **self._task.args}
+        checked = ArgumentSpecValidator(VERIFY).validate({**args, **self._task.args})
+        if checked.error_messages:
+            raise AnsibleActionFail("landfall.vps.verify: {0}".format("; ".join(checked.error_messages)))
+        options: Dict[str, Any] = checked.validated_parameters
+        return options
 
     def _stack(self, roles_folder: str, task_vars: Mapping[str, Any]) -> List[str]:
         """Roles of this play in start order; those of site.yml when the play only verifies."""

@@ -66,3 +66,16 @@ COMPONENT: Dict[str, Any] = {
         },
     },
 }
+
+VERIFY: Dict[str, Any] = {
+    "root": {"type": "path", "default": "/opt/landfall"},
+    "network": {"type": "str", "default": "landfall"},
+    "exercise": {"type": "bool", "default": False},
+    "status": {"type": "bool", "default": False},
+    "scrape_interval": {"type": "str", "default": "15s"},
+    "retention": {"type": "list", "elements": "str", "default": []},
+    "public_ports": {"type": "list", "elements": "int", "default": [22]},
+    "other_jobs": {"type": "list", "elements": "str", "default": []},
+    "timeout": {"type": "int", "default": 60},
+    "components": {"type": "list", "elements": "str", "default": []},
+}

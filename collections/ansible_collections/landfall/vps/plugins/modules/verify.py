@@ -82,35 +82,3 @@ faults:
   returned: always
   type: list
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.landfall.vps.plugins.module_utils.docker_api import DockerError
-from ansible_collections.landfall.vps.plugins.module_utils.verify import verify
-
-
-def main() -> None:
-    """Verify and report."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "default": "/opt/landfall"},
-            "network": {"type": "str", "default": "landfall"},
-            "exercise": {"type": "bool", "default": False},
-            "status": {"type": "bool", "default": False},
-            "scrape_interval": {"type": "str", "default": "15s"},
-            "retention": {"type": "list", "elements": "str", "default": []},
-            "public_ports": {"type": "list", "elements": "int", "default": [22]},
-            "other_jobs": {"type": "list", "elements": "str", "default": []},
-            "timeout": {"type": "int", "default": 60},
-            "components": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        found = verify(module.params["root"], module.params["network"], module.params)
-    except DockerError as error:
-        module.fail_json(msg=str(error), rows=[], facts={}, faults=[])
-    module.exit_json(changed=False, **found)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """Reads a VPS by a plain Python program sent over the connection.
 
 An Ansible module brings its own runtime, whose import takes ten times as long as the reading. What only reads needs
-nothing of it: the program is the source of two files of module_utils, python3 takes it from its standard input, and one
-marked line of its output is the answer. What changes a VPS stays a module.
+nothing of it: the program is the source of some files of module_utils, python3 takes it from its standard input, and
+one marked line of its output is the answer. What changes a VPS stays a module.
 """
 
 from __future__ import annotations
@@ -10,21 +10,26 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping, Tuple
+from types import ModuleType
+from typing import Any, Dict, List, Mapping, Sequence
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.module_utils import docker_api, host
+from ansible_collections.landfall.vps.plugins.module_utils import docker_api, host, probe, prometheus, sockets, verify
 
-PACKAGE = "ansible_collections.landfall.vps.plugins.module_utils."
-MARK = "landfall-state:"
+MARK = "landfall-answer:"
+READ = (docker_api, host)
+VERIFY = (docker_api, host, probe, prometheus, sockets, verify)
+"""The files of a program, each after those that it imports; the last one holds the function that is called."""
 PROGRAM = """
 import json, sys, types
+package = sys.modules[{package!r}] = types.ModuleType({package!r})
+package.__path__ = []
 for name, source in {sources!r}:
-    module = sys.modules[name] = types.ModuleType(name)
+    module = sys.modules[{package!r} + "." + name] = types.ModuleType({package!r} + "." + name)
+    setattr(package, name, module)
     exec(compile(source, name, "exec"), module.__dict__)
-root, files = {arguments!r}
-print({mark!r} + json.dumps(sys.modules[{host!r}].gather(root, files)))
+print({mark!r} + json.dumps(module.{function}(*json.loads({arguments!r}))))
 """
 
 
@@ -32,14 +37,15 @@ class ReadError(Exception):
     """The VPS cannot be read; the message is what it said."""
 
 
-def program(root: str, files: List[str]) -> str:
-    """The Python source that gathers the state of a VPS; see ``host.gather`` for its answer."""
-    sources: List[Tuple[str, str]] = []
-    for part in (docker_api, host):
+def program(parts: Sequence[ModuleType], function: str, arguments: Sequence[Any]) -> str:
+    """Python source that calls ``function`` of the last of ``parts``; ``arguments`` and its answer travel as JSON."""
+    package = parts[0].__name__.rpartition(".")[0]
+    sources = []
+    for part in parts:
         with open(os.path.splitext(str(part.__file__))[0] + ".py", encoding="utf-8") as handle:
-            sources.append((PACKAGE + part.__name__.rpartition(".")[2], handle.read()))
+            sources.append((part.__name__.rpartition(".")[2], handle.read()))
     return PROGRAM.format(
-        sources=sources, arguments=(str(root), [str(path) for path in files]), mark=MARK, host=PACKAGE + "host"
+        package=package, sources=sources, mark=MARK, function=function, arguments=json.dumps(arguments)
     )
 
 
@@ -52,13 +58,24 @@ def interpreter(task_vars: Mapping[str, Any], action: ActionBase) -> str:
     return configured if configured.startswith("/") else "/usr/bin/python3"
 
 
-def read_state(action: ActionBase, python: str, root: str, files: List[str]) -> Dict[str, Any]:
-    """The state of the VPS (see ``host.gather``). Raises ReadError; AnsibleError where the connection or sudo fails."""
+def ask(action: ActionBase, python: str, text: str) -> Dict[str, Any]:
+    """What ``program`` answers on the VPS. Raises ReadError; AnsibleError where the connection or sudo fails."""
     # -I and -S: neither the user's environment nor site packages have a say, and none of them are searched
-    said = action._low_level_execute_command("{0} -IS -".format(python), in_data=program(root, files).encode())
+    said = action._low_level_execute_command("{0} -IS -".format(python), in_data=text.encode())
     found = re.search("^{0}(.*)$".format(re.escape(MARK)), said["stdout"], re.MULTILINE)
     if said["rc"] != 0 or not found:
-        text = " ".join((said["stdout"] + " " + said["stderr"]).split())[-2000:]
-        raise ReadError("{0} ended with {1}: {2}".format(python, said["rc"], text))
-    state: Dict[str, Any] = json.loads(found.group(1))
-    return state
+        # Of a traceback the last line is what went wrong
+        told = (said["stderr"].strip() or said["stdout"].strip() or "nothing was said").splitlines()[-1]
+        raise ReadError("{0} ended with {1}: {2}".format(python, said["rc"], told[-2000:]))
+    answer: Dict[str, Any] = json.loads(found.group(1))
+    return answer
+
+
+def read_state(action: ActionBase, python: str, root: str, files: List[str]) -> Dict[str, Any]:
+    """The state of the VPS, see ``host.gather``. Raises what ``ask`` raises."""
+    return ask(action, python, program(READ, "gather", [str(root), [str(path) for path in files]]))
+
+
+def run_verify(action: ActionBase, python: str, options: Mapping[str, Any]) -> Dict[str, Any]:
+    """What was found, see ``verify.verify``. Raises what ``ask`` raises."""
+    return ask(action, python, program(VERIFY, "verify", [options["root"], options["network"], dict(options)]))
