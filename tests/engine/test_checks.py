@@ -75,6 +75,14 @@ def test_a_fault_names_the_variable_and_what_would_be_right(changes: dict[str, A
     assert all(word in found for word in words), found
 
 
+def test_an_item_may_publish_what_the_variable_of_its_role_says() -> None:
+    own = {"app_publish": ["127.0.0.1:8000:8000"]}
+    first, second = ({"name": name, "publish": own["app_publish"]} for name in ("a", "b"))
+    assert checks.publish_clashes({**own, "app_services": [first]}) == []
+    [fault] = checks.publish_clashes({**own, "app_services": [first, second]})
+    assert fault.startswith("app_services[1].publish: port 8000 of the VPS is already published by app_services[0]")
+
+
 def test_all_faults_are_told_at_once() -> None:
     assert len(faults(redis_port=0, redis_image="redis", redis_maxmemry=1).splitlines()) == 3
 

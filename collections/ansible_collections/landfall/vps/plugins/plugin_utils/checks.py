@@ -115,7 +115,10 @@ def container_name_clashes(services: Mapping[str, List[str]]) -> List[str]:
 
 
 def publish_clashes(values: Mapping[str, Any]) -> List[str]:
-    """Faults for a port of the VPS that two variables publish; ``values`` maps variables of enabled roles to values."""
+    """Faults for a port of the VPS that two variables publish; ``values`` maps variables of enabled roles to values.
+
+    A role's own ``<role>_publish`` may be what one of its items publishes: app_publish is app_services[0].publish.
+    """
     owner: Dict[str, str] = {}
     faults = []
     for name, value in sorted(values.items()):
@@ -124,6 +127,8 @@ def publish_clashes(values: Mapping[str, Any]) -> List[str]:
                 continue
             for port in ports:
                 found = PUBLISH.match(str(port))
+                if found and path != name and owner.get(found.group(1)) == name.split("_", 1)[0] + "_publish":
+                    owner[found.group(1)] = path
                 if found and owner.setdefault(found.group(1), path) != path:
                     faults.append(
                         "{0}: port {1} of the VPS is already published by {2}; choose another".format(
