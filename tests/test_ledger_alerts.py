@@ -131,7 +131,7 @@ def alertmanager(tmp_path: Path) -> Iterator[str]:
         process.wait(10)
 
 
-def _alert(name: str, severity: str = "warning", **labels: str) -> dict[str, str]:
+def _alert(name: str, severity: str = "warning", /, **labels: str) -> dict[str, str]:
     return {"alertname": name, "severity": severity, **labels}
 
 
@@ -143,6 +143,16 @@ INHIBITED: list[tuple[dict[str, str], dict[str, str], bool]] = [
     (_alert("ApplicationDown", "critical", component="app", service="app"),
      _alert("SlowAPILatency", component="app", service="shop"), False),
     (_alert("RedisDown", "critical"), _alert("CeleryQueueNoConsumers", "critical", component="celery_exporter"), True),
+    (_alert("RedisDown", "critical"), _alert("ContainerMissing", "critical", component="redis", name="redis"), True),
+    (_alert("RedisDown", "critical"), _alert("ContainerMissing", "critical", component="loki", name="loki"), False),
+    (_alert("RedisDown", "critical"), _alert("ProbeFailed", "critical", service="app"), True),
+    (_alert("RedisDown", "critical"), _alert("ProbeFailed", "critical", service="grafana"), False),
+    (_alert("RedisDown", "critical"), _alert("CriticalAPIErrorRate", "critical", ladder="api-errors"), True),
+    (_alert("RedisDown", "critical"), _alert("CriticalAPILatency", "critical", ladder="api-latency"), False),
+    (_alert("ApplicationDown", "critical", service="app"), _alert("ProbeFailed", "critical", service="app"), True),
+    (_alert("ApplicationDown", "critical", service="app"), _alert("ProbeFailed", "critical", service="loki"), False),
+    (_alert("ApplicationDown", "critical", service="app"),
+     _alert("ContainerMissing", "critical", component="app", name="app"), True),
     (_alert("DiskTest", "critical", mountpoint="/"), _alert("DiskTest2", mountpoint="/"), False),
     (_alert("CriticalAPIErrorRate", "critical", ladder="api-errors", service="app"),
      _alert("HighAPIErrorRate", ladder="api-errors", service="app"), True),
