@@ -263,3 +263,20 @@ def test_files_of_others_are_never_touched(old: p.Desired, new: p.Desired) -> No
     everything = {**old.files, **foreign}
     actual = replace(applied(old), files=p.select("app", everything, applied(old).record))
     assert not set(p.plan(new, actual).files) & set(foreign)
+
+
+@pytest.mark.parametrize(
+    ("needs", "only", "order"),
+    [
+        ({}, None, []),
+        ({"a": ["b"], "b": [], "c": ["a"]}, None, ["b", "a", "c"]),
+        ({"a": ["b"], "b": [], "c": ["a"]}, {"a"}, ["b", "a"]),
+        ({"a": ["gone"]}, None, ["a"]),
+        ({"a": ["b"], "b": ["a"]}, None, ["b", "a"]),
+        ({"a": []}, {"unknown"}, []),
+    ],
+)
+def test_nothing_comes_before_what_it_needs(
+    needs: dict[str, list[str]], only: set[str] | None, order: list[str]
+) -> None:
+    assert p.in_order(needs, only) == order

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import zlib
 from typing import Any, Dict, List, Mapping, Optional
 
 from ansible.errors import AnsibleActionFail
@@ -16,7 +15,12 @@ from ansible_collections.landfall.vps.plugins.module_utils import plan as planni
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, pack
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
 from ansible_collections.landfall.vps.plugins.plugin_utils import session
-from ansible_collections.landfall.vps.plugins.plugin_utils.remote import ReadError, interpreter, read_state
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
+    TripError,
+    interpreter,
+    read_state,
+    run_component,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, RenderError, render
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
 
@@ -88,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _read_state(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         try:
             return read_state(self, interpreter(task_vars, self), self._root(task_vars), [])
-        except ReadError as error:
+        except TripError as error:
             raise AnsibleActionFail("the state of the VPS cannot be read: {0}".format(error)) from error
 
     def _root(self, task_vars: Mapping[str, Any]) -> str:
@@ -135,11 +139,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         }
         if not self._task.check_mode:
             self._send_images(options, plan, request, task_vars)
-        packed = base64.b64encode(zlib.compress(json.dumps(request).encode())).decode()
-        args = {"name": options["name"], "request": packed}
-        answer: Dict[str, Any] = self._execute_module("landfall.vps.component", args, task_vars=task_vars)
-        answer.pop("invocation", None)
-        return answer
+        python = interpreter(task_vars, self)
+        try:
+            return run_component(self, python, request, self._task.check_mode, self._task.diff)
+        except TripError as error:
+            raise AnsibleActionFail("{0}: {1}".format(options["name"], error)) from error
 
     def _variable(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
         return self._templar.template(task_vars[name]) if name in task_vars else default

@@ -1,12 +1,16 @@
-"""Controller side of landfall.vps.settle: names the run whose lock is to be freed."""
+"""Controller side of landfall.vps.settle: names the run whose work is concluded."""
 
 from __future__ import annotations
 
 from typing import Any, Dict, Optional
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.plugin_utils import session
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_settle
+
+DEFAULTS = {"root": "/opt/landfall", "network": "landfall", "subnet": ""}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
@@ -16,10 +20,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         """Return the module's result."""
+        task_vars = task_vars or {}
         result: Dict[str, Any] = super().run(tmp, task_vars)
-        args = {**self._task.args, "run": session.run_id(), "who": session.who()}
-        result.update(self._execute_module("landfall.vps.settle", args, task_vars=task_vars))
-        for name, outcome in sorted(result.get("components", {}).items()):
+        root, name, subnet = (str(self._task.args.get(key, default)) for key, default in DEFAULTS.items())
+        if self._task.check_mode:
+            result.update(changed=False, components={}, msg="nothing is started under --check, so nothing to prove")
+            return result
+        python = interpreter(task_vars, self)
+        try:
+            network = {"name": name, "subnet": subnet}
+            result.update(run_settle(self, python, root, network, session.run_id(), session.who()))
+        except TripError as error:
+            raise AnsibleActionFail("what was placed cannot be started: {0}".format(error)) from error
+        for component, outcome in sorted(result.get("components", {}).items()):
             if "seconds" in outcome:
-                Display().display("  {0}: serves, after {1:.1f} s".format(name, outcome["seconds"]))
+                Display().display("  {0}: serves, after {1:.1f} s".format(component, outcome["seconds"]))
         return result

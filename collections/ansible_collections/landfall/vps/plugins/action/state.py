@@ -10,7 +10,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
-from ansible_collections.landfall.vps.plugins.plugin_utils.remote import ReadError, interpreter, read_state
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, read_state
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKETS
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm_up
@@ -72,10 +72,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _answer(self, wait: Any, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         try:
             state: Dict[str, Any] = wait()
-        except (ReadError, AnsibleError) as error:
+        except (TripError, AnsibleError) as error:
             if "sudo" in str(error).lower():
                 raise AnsibleActionFail(self._no_sudo(task_vars, str(error))) from error
-            if isinstance(error, ReadError):
+            if isinstance(error, TripError):
                 raise AnsibleActionFail("the state of the VPS cannot be read: {0}".format(error)) from error
             raise
         return state

@@ -11,9 +11,10 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
+from ansible_collections.landfall.vps.plugins.module_utils.signals import sentence
 from ansible_collections.landfall.vps.plugins.module_utils.spec import VERIFY
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
-from ansible_collections.landfall.vps.plugins.plugin_utils.remote import ReadError, interpreter, run_verify
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_verify
 
 COLUMNS = ("component", "health", "targets", "version", "seconds")
 
@@ -32,13 +33,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             return result
         try:
             answer = run_verify(self, interpreter(task_vars, self), self._arguments(task_vars))
-        except ReadError as error:
+        except TripError as error:
             raise AnsibleActionFail("the VPS cannot be verified: {0}".format(error)) from error
         result.update(answer)
         for line in table(answer.get("rows", []), COLUMNS):
             Display().display("  " + line)
         for name, value in sorted(answer.get("facts", {}).items()):
-            Display().display("  {0}: {1}".format(name, value))
+            Display().display("  {0}: {1}".format(name.replace("_", " "), sentence(value)))
         faults = answer.get("faults", [])
         if faults:
             lines = ["- {where}: {what}\n  -> {do}".format(**fault) for fault in faults]
@@ -75,6 +76,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 retention=[value("prometheus_retention_time"), value("prometheus_retention_size")],
                 other_jobs=value("prometheus_extra_targets | map(attribute='job') | list"),
             )
+        if "loki" in args["components"]:
+            args["log_retention"] = value("loki_retention")
+        if "alloy" in args["components"]:
+            args["unlogged"] = value("alloy_exclude_containers")
         checked = ArgumentSpecValidator(VERIFY).validate({**args, **self._task.args})
         if checked.error_messages:
             raise AnsibleActionFail("landfall.vps.verify: {0}".format("; ".join(checked.error_messages)))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
+from ansible_collections.landfall.vps.plugins.module_utils.host import STATE_DIR
 from ansible_collections.landfall.vps.plugins.module_utils.plan import owns
 
 SCRATCH = "/tmp"  # noqa: S108 - inside a throw-away container, a tmpfs of its own
 
 
 LEFTOVERS = ("Conflict. The container name", "No such container")
+
+
+Check = Callable[[], str]
+"""Runs a checker; returns why it was left out, or nothing. Raises Refused with the checker's own words."""
 
 
 class CommandFailed(Exception):
@@ -69,6 +76,7 @@ class Project:
             "-f",
             os.path.join(folder, "compose.yaml"),
         ]
+        self._up = [*self._base, "up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"]
 
     def up(self, force: bool) -> None:
         """Start what is declared; Compose recreates what differs, or everything if ``force``.
@@ -76,18 +84,49 @@ class Project:
         Compose recreates a container under a temporary name; when it is killed there, its next ``up`` trips over what
         is left. Then the project is taken down, volumes kept, and started anew.
         """
-        argv = [*self._base, "up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"]
-        try:
-            run([*argv, *(["--force-recreate"] if force else [])], self.timeout)
-        except CommandFailed as error:
-            if not any(sign in str(error) for sign in LEFTOVERS):
-                raise
-            self.down(purge=False)
-            run(argv, self.timeout)
+        with self._alone():
+            try:
+                run([*self._up, *(["--force-recreate"] if force else [])], self.timeout)
+            except CommandFailed as error:
+                if not any(sign in str(error) for sign in LEFTOVERS):
+                    raise
+                self._down(purge=False)
+                run(self._up, self.timeout)
+
+    def start_ahead(self) -> None:
+        """Let Compose start what is declared and do not wait; whoever calls ``up`` later does, and hears of faults.
+
+        Compose holds the project's lock as long as it lives, because it inherits the open file.
+        """
+        with self._alone() as lock:
+            subprocess.Popen(
+                self._up,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
 
     def down(self, purge: bool) -> None:
         """Stop and remove the containers; volumes only if ``purge``."""
+        with self._alone():
+            self._down(purge)
+
+    def _down(self, purge: bool) -> None:
         run(self._base + ["down", "--remove-orphans"] + (["--volumes"] if purge else []), self.timeout)
+
+    @contextmanager
+    def _alone(self) -> Iterator[int]:
+        """Let one Compose at a time change the project; the kernel frees the lock when the last holder ends."""
+        root, name = os.path.split(self.folder)
+        path = os.path.join(root, STATE_DIR, "compose-{0}.lock".format(name))
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield lock
+        finally:
+            os.close(lock)
 
     def config(self) -> Dict[str, Any]:
         """The project as Compose understands it. Raises Refused when Compose does not."""
@@ -151,68 +190,77 @@ def throw_away(
     run(command + list(mounts) + ["--entrypoint", str(argv[0]), image] + [str(part) for part in argv[1:]], timeout)
 
 
-def check_component(
-    name: str, staged: str, root: str, checks: Sequence[Any], uid: int, images: Mapping[str, Any]
-) -> List[str]:
-    """Check the staged set of a component: compose.yaml by Compose, then each checker in the new image.
+def _left_out(note: str) -> Check:
+    return lambda: note
 
-    Returns what was left out and why. Raises Refused with the checker's own words.
+
+def _checker(
+    name: str, image: str, argv: Sequence[str], mounts: Sequence[str], user: str, environment: Mapping[str, Any]
+) -> Check:
+    def check() -> str:
+        try:
+            throw_away(image, argv, mounts, user, environment)
+        except CommandFailed as error:
+            raise Refused("{0}: {1}".format(name, error)) from error
+        return ""
+
+    return check
+
+
+def component_checks(
+    name: str, staged: str, root: str, checks: Sequence[Any], uid: int, images: Mapping[str, Any]
+) -> List[Check]:
+    """The checks of a component's staged set, each checker in the new image.
+
+    Compose reads compose.yaml at once. Raises Refused with its own words.
     """
     services = Project(os.path.join(staged, name), 60).config().get("services") or {}
-    left_out = []
+    jobs = []
     for item in checks:
         check = {"argv": item} if isinstance(item, list) else dict(item)
         service = services[check.get("service") or sorted(services)[0]]
+        argv = [str(part) for part in check["argv"]]
         if service["image"] not in images:
-            left_out.append("{0}: image {1} is not on the VPS yet".format(check["argv"][0], service["image"]))
+            jobs.append(_left_out("{0}: image {1} is not on the VPS yet".format(argv[0], service["image"])))
             continue
-        try:
-            throw_away(
-                service["image"],
-                check["argv"],
-                _mounts(name, service, staged, root),
-                str(check.get("user", "{0}:{0}".format(uid))),
-                service.get("environment") or {},
-            )
-        except CommandFailed as error:
-            raise Refused("{0}: {1}".format(" ".join(str(part) for part in check["argv"]), error)) from error
-    return left_out
+        mounts, user = _mounts(name, service, staged, root), str(check.get("user", "{0}:{0}".format(uid)))
+        jobs.append(_checker(" ".join(argv), service["image"], argv, mounts, user, service.get("environment") or {}))
+    return jobs
 
 
-def check_drop_ins(
+def drop_in_checks(
     name: str, staged: str, changes: Mapping[str, str], records: Mapping[str, Any], images: Mapping[str, Any]
-) -> List[str]:
-    """Check files shipped to other components with the checker that the receiving component declared for the folder.
+) -> List[Check]:
+    """The checks of files shipped to other components, with what the receiving component declared for the folder.
 
-    One run of the checker sees all files of a folder. Returns what was left out and why. Raises Refused.
+    One run of the checker sees all files of a folder.
     """
     folders: Dict[str, List[str]] = {}
     for path, kind in changes.items():
         if kind != "remove" and not owns(name, path):
             folders.setdefault(os.path.dirname(path), []).append(path)
-    left_out = []
+    jobs = []
     for place, paths in folders.items():
         receiver, folder = place.split("/", 1)
         record = records.get(receiver)
         if record is None:
-            left_out.append("{0} files in {1} are checked when {2} is deployed".format(len(paths), place, receiver))
+            note = "{0} files in {1} are checked when {2} is deployed".format(len(paths), place, receiver)
+            jobs.append(_left_out(note))
             continue
         argv = (record.get("meta", {}).get("drop_ins", {}).get(folder) or {}).get("check")
         if not argv:
             continue
         image = sorted(record["containers"].values(), key=lambda c: str(c["service"]))[0]["image"]
         if image not in images:
-            left_out.append("{0} files in {1} are not checked: image {2} is gone".format(len(paths), place, image))
+            note = "{0} files in {1} are not checked: image {2} is gone".format(len(paths), place, image)
+            jobs.append(_left_out(note))
             continue
         mounts: List[str] = []
         shown = ["{0}/{1}".format(SCRATCH, os.path.basename(path)) for path in paths]
         for path, target in zip(paths, shown):
             mounts += ["-v", "{0}:{1}:ro".format(os.path.join(staged, path), target)]
-        try:
-            throw_away(image, [*argv, *shown], mounts, "65534:65534", {})
-        except CommandFailed as error:
-            raise Refused("{0}: {1}".format(place, error)) from error
-    return left_out
+        jobs.append(_checker(place, image, [*argv, *shown], mounts, "65534:65534", {}))
+    return jobs
 
 
 def provide_image(image: str, builds: Sequence[Mapping[str, Any]], archives: Mapping[str, str], timeout: float) -> str:

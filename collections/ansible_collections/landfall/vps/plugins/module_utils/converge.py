@@ -15,11 +15,17 @@ from ansible_collections.landfall.vps.plugins.module_utils import plan as planni
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
-from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, fetch, prove
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, prove
+from ansible_collections.landfall.vps.plugins.module_utils.settling import (
+    Settling,
+    applied,
+    log_tail,
+    provide_network,
+    reload_component,
+    start_ahead,
+    undo,
+)
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
-
-LOG_LINES = 50
-RELOAD_PATIENCE = 30.0  # seconds
 
 
 class Failed(Exception):
@@ -105,13 +111,20 @@ class Converger:
 
     def _check(self, plan: planning.Plan) -> None:
         images = self.docker.images()
-        if plan.up or any(planning.owns(self.desired.name, path) for path in plan.files):
-            self.notes += compose.check_component(
-                self.desired.name, self.staged, self.root, self.meta.get("check") or [], int(self.meta["uid"]), images
-            )
-        self.notes += compose.check_drop_ins(
-            self.desired.name, self.staged, plan.files, read_records(self.root), images
-        )
+        own = plan.up or any(planning.owns(self.desired.name, path) for path in plan.files)
+        # Each checker is a container of its own and most of its time is Docker's, so they run side by side
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            jobs = compose.drop_in_checks(self.desired.name, self.staged, plan.files, read_records(self.root), images)
+            if own:
+                jobs += compose.component_checks(
+                    self.desired.name,
+                    self.staged,
+                    self.root,
+                    self.meta.get("check") or [],
+                    int(self.meta["uid"]),
+                    images,
+                )
+            self.notes += [note for note in pool.map(lambda job: job(), jobs) if note]
 
     def rehearse(self, plan: planning.Plan) -> None:
         """What a check-mode run does on the VPS: stage in a private folder and run the checkers. Raises Refused."""
@@ -163,34 +176,51 @@ class Converger:
         return float(self.meta.get("apply_timeout", 300))
 
     def _swap_apply_prove(self, plan: planning.Plan) -> None:
-        self._timed("needs", self._needs)
         self.store.keep_previous()
         created = self.store.previous_record() is None
         try:
+            if created:
+                self._timed("swap", lambda: self.store.swap(self.staged, self.desired.files, plan.files))
+                self._timed("apply", lambda: self._place(plan))
+                return
+            self._timed("needs", self._needs)
             self._timed("swap", lambda: self.store.swap(self.staged, self.desired.files, plan.files))
             self._timed("apply", lambda: self._apply(plan))
-            if created:
-                self._record(proven=False)
-                return
             self._timed("prove", lambda: self._prove(self.desired, self.meta))
         except (compose.CommandFailed, Unproven, DockerError, OSError) as error:
-            logs = self._log_tail()
+            logs = log_tail(self.docker, self.desired.containers)
             raise Failed(str(error), self._timed("undo", lambda: self._undo(plan)), logs) from error
-        self._record(proven=True)
+        self.store.write_record(record_of(self.desired, self.docker, self.request["who"], proven=True))
         self.store.finish()
 
     def _needs(self) -> None:
         known = read_records(self.root)
-        for name in self.meta.get("needs") or []:
-            if name in known and not known[name].get("proven"):
-                settle_one(self.root, name, self.network, self.docker)
+        unproven = {n for n in self.meta.get("needs") or [] if n in known and not known[n].get("proven")}
+        if not unproven:
+            return
+        for name, outcome in Settling(self.root, self.request["network"], self.docker).run(unproven).items():
+            if "failed" in outcome:
+                raise Unproven("{0}, which it needs, does not serve: {1}".format(name, outcome["failed"]))
 
-    def _apply(self, plan: planning.Plan) -> None:
+    def _make_drop_in_folders(self) -> None:
         for folder in self.meta.get("drop_ins") or {}:
             make_folders(self.root, "{0}/{1}/x".format(self.desired.name, folder), 0)
+
+    def _place(self, plan: planning.Plan) -> None:
+        """No earlier version serves, so that nobody waits: whoever settles starts it together with all others."""
+        self._make_drop_in_folders()
+        record = record_of(self.desired, self.docker, self.request["who"], proven=False)
+        self.store.write_record({**record, "start": {"up": plan.up, "force": bool(plan.force)}})
+        if plan.reload and not plan.up:
+            reload_component(self.docker, self.meta, self.network, sorted(self.desired.containers))
+        self._receivers(plan)
+        provide_network(self.docker, self.request["network"])
+        start_ahead(self.root, self.docker)
+
+    def _apply(self, plan: planning.Plan) -> None:
+        self._make_drop_in_folders()
         if plan.up:
-            if self.network not in self.docker.networks():
-                self.docker.create_network(self.network, self.request["network"].get("subnet", ""))
+            provide_network(self.docker, self.request["network"])
             compose.Project(self.store.folder, self._apply_timeout()).up(bool(plan.force))
         if plan.reload:
             reload_component(self.docker, self.meta, self.network, sorted(self.desired.containers))
@@ -206,6 +236,9 @@ class Converger:
             meta = record.get("meta") or {}
             if (meta.get("drop_ins", {}).get(name) or {}).get("reload"):
                 containers = sorted(record["containers"])
+                running = self.docker.containers()
+                if not record.get("proven") and running.get(containers[0], {}).get("state") != "running":
+                    continue  # placed in this run and not started yet: it will read the files then
                 reload_component(self.docker, meta, self.network, containers)
                 prove(self.docker, containers, meta.get("prove") or [], self.network, meta.get("prove_timeout", 60))
 
@@ -217,17 +250,6 @@ class Converger:
             self.network,
             meta.get("prove_timeout", 60),
         )
-
-    def _record(self, proven: bool) -> None:
-        self.store.write_record(record_of(self.desired, self.docker, self.request, proven))
-
-    def _log_tail(self) -> str:
-        parts = []
-        for name in sorted(self.desired.containers):
-            text = self.docker.logs(name, LOG_LINES).rstrip()
-            if text:
-                parts.append("--- last {0} log lines of {1}\n{2}".format(LOG_LINES, name, text))
-        return "\n".join(parts)
 
     def _undo(self, plan: planning.Plan) -> str:
         outcome = undo(self.store, self.docker, self.network, force=bool(plan.force))
@@ -250,107 +272,18 @@ def desired_from(value: Mapping[str, Any]) -> planning.Desired:
     )
 
 
-def record_of(desired: planning.Desired, docker: Docker, request: Mapping[str, Any], proven: bool) -> Dict[str, Any]:
+def record_of(desired: planning.Desired, docker: Docker, who: str, proven: bool) -> Dict[str, Any]:
     """What later runs, ``verify`` and an operator need to know of what was applied."""
-    found, images = docker.containers(), docker.images()
+    containers = {name: {"service": c.service, "image": c.image} for name, c in desired.containers.items()}
     return {
         "format": planning.RECORD_FORMAT,
         "name": desired.name,
         "digest": desired.digest,
         "files": dict(desired.files),
-        "containers": {
-            name: {"service": c.service, "image": c.image, "config_hash": found.get(name, {}).get("config_hash")}
-            for name, c in desired.containers.items()
-        },
-        "images": {c.image: images.get(c.image, {}).get("id") for c in desired.containers.values()},
+        **applied(containers, docker),
         "reload_files": list(desired.reload_files),
         "meta": dict(desired.meta),
         "proven": proven,
         "at": time.time(),
-        "by": request["who"],
+        "by": who,
     }
-
-
-def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, containers: List[str]) -> None:
-    """Make a running program take in its files. Raises Unproven when it refuses, or answers nobody for 30 s."""
-    spec = dict(meta.get("reload") or {})
-    container = spec.get("service") or containers[0]
-    if spec.get("signal"):
-        docker.kill(container, spec["signal"])
-        return
-    deadline = time.monotonic() + RELOAD_PATIENCE
-    while True:
-        try:
-            host = address(docker, spec.get("host") or container, network)
-            url = "http://{0}:{1}{2}".format(host, spec["port"], spec["path"])
-            status, text = fetch(url, method="POST", timeout=30)
-            break
-        except Unproven:
-            # It may have been started a moment ago and not listen yet
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    if status >= 300:
-        raise Unproven("reload of {0} was refused: {1} {2}".format(container, status, text.strip()[:1000]))
-
-
-def undo(store: Store, docker: Docker, network: str, force: bool = False) -> str:
-    """Restore the kept set of a component and prove that it serves again; returns a sentence about it.
-
-    ``force`` recreates the containers even where their definition is the same as before, because the files that
-    they read only at start were swapped.
-    """
-    record = store.previous_record()
-    if record is None:
-        if os.path.exists(os.path.join(store.folder, "compose.yaml")):
-            compose.Project(store.folder, 300).down(purge=False)
-        store.forget()
-        return "it was new: its containers and files were removed again, its volumes kept"
-    store.restore()
-    meta = record.get("meta") or {}
-    containers = sorted(record.get("containers") or {})
-    try:
-        compose.Project(store.folder, float(meta.get("apply_timeout", 300))).up(force)
-        if meta.get("reload"):
-            reload_component(docker, meta, network, containers)
-        took = prove(docker, containers, meta.get("prove") or [], network, meta.get("prove_timeout", 60))
-    except (compose.CommandFailed, Unproven, DockerError) as error:
-        return "the previous files were restored, but the component does not serve: {0}".format(error)
-    return "the previous version was restored and serves again (proven in {0} s)".format(took["seconds"])
-
-
-def settle_one(root: str, name: str, network: str, docker: Docker) -> float:
-    """Prove a component that was created but not proven; returns seconds.
-
-    Undoes it and raises Failed if it does not serve.
-    """
-    store = Store(root, name)
-    record = store.record() or {}
-    meta = record.get("meta") or {}
-    containers = sorted(record.get("containers") or {})
-    try:
-        took = prove(docker, containers, meta.get("prove") or [], network, meta.get("prove_timeout", 60))
-    except (Unproven, DockerError) as error:
-        logs = "\n".join(
-            "--- last {0} log lines of {1}\n{2}".format(LOG_LINES, c, docker.logs(c, LOG_LINES).rstrip())
-            for c in containers
-        )
-        raise Failed("{0}: {1}".format(name, error), undo(store, docker, network), logs) from error
-    store.write_record({**record, "proven": True})
-    store.finish()
-    return float(took["seconds"])
-
-
-def settle(root: str, network: str, docker: Optional[Docker] = None) -> Dict[str, Any]:
-    """Prove, side by side, every component that is not proven yet; returns ``{name: {seconds} or {failed, …}}``."""
-    docker = docker or Docker()
-    waiting = [name for name, record in read_records(root).items() if not record.get("proven")]
-
-    def one(name: str) -> Dict[str, Any]:
-        try:
-            return {"seconds": settle_one(root, name, network, docker)}
-        except Failed as error:
-            return {"failed": error.reason, "undone": error.undone, "logs": error.logs}
-
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return dict(zip(waiting, pool.map(one, waiting)))

@@ -12,7 +12,7 @@ import fnmatch
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 RECORD_FORMAT = 1
 
@@ -114,6 +114,27 @@ def select(name: str, files: Mapping[str, str], record: Optional[Mapping[str, An
     """Of all fingerprints on a VPS, those of component ``name``: its own folder and the drop-ins it shipped."""
     shipped = (record or {}).get("files") or {}
     return {path: mark for path, mark in files.items() if path in shipped or owns(name, path)}
+
+
+def in_order(needs: Mapping[str, Iterable[str]], only: Optional[Iterable[str]] = None) -> List[str]:
+    """Components (each with the names of those it needs) so that none comes before what it needs.
+
+    ``only`` names those that are asked for; what they need comes with them. Names that are no key are left out, and in
+    a circle the first one asked for comes last.
+    """
+    order: List[str] = []
+    seen: Set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in needs and name not in seen:
+            seen.add(name)
+            for needed in sorted(needs[name]):
+                visit(needed)
+            order.append(name)
+
+    for name in sorted(needs if only is None else only):
+        visit(name)
+    return order
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> Dict[str, str]:

@@ -76,6 +76,9 @@ VERIFY: Dict[str, Any] = {
     "retention": {"type": "list", "elements": "str", "default": []},
     "public_ports": {"type": "list", "elements": "int", "default": [22]},
     "other_jobs": {"type": "list", "elements": "str", "default": []},
+    "log_retention": {"type": "str", "default": "720h"},
+    "unlogged": {"type": "list", "elements": "str", "default": []},
+    "test_alert": {"type": "str", "choices": ["none", "info", "warning", "critical"], "default": "none"},
     "timeout": {"type": "int", "default": 60},
     "components": {"type": "list", "elements": "str", "default": []},
 }

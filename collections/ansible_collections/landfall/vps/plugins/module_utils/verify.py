@@ -17,6 +17,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Doc
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Hopeless, Unproven, address, once, prove
 from ansible_collections.landfall.vps.plugins.module_utils.prometheus import Prometheus, target_name
+from ansible_collections.landfall.vps.plugins.module_utils.signals import backup, check
 
 SOURCE_LABEL = "org.landfall.source"
 WORK_AGAIN = 20.0  # seconds, more than one scrape interval
@@ -58,6 +59,10 @@ class Verifier:
                     self.exercise(server)
             except (Unproven, DockerError) as error:
                 self.faults.append(fault("prometheus", str(error), "docker logs prometheus"))
+        if self.wanted["exercise"]:
+            arrived = check(self.docker, self.network, self.wanted, self.records)
+            self.facts.update(arrived.facts)
+            self.faults += arrived.faults
 
     # -- components ---------------------------------------------------------------------------------------------
 
@@ -140,6 +145,7 @@ class Verifier:
         """Space left where images, volumes and logs lie."""
         usage = shutil.disk_usage("/var/lib/docker" if os.path.isdir("/var/lib/docker") else self.root)
         self.facts["disk"] = "{0:.1f} of {1:.1f} GB free".format(usage.free / 1e9, usage.total / 1e9)
+        self.facts["last_backup"] = backup(self.root, time.time())
 
     def exposure(self) -> None:
         """Nothing listens on a public address but what the inventory allows."""

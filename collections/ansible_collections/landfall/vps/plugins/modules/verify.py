@@ -11,6 +11,8 @@ version_added: "0.1.0"
 description:
   - Every container healthy, every readiness probe passing, exactly the declared scrape targets and all of them up,
     every rule loaded and evaluating, retention and scrape interval as set, nothing listening in public that should not.
+  - With O(exercise), work for the application shows in its counters, the last line of every container is in Loki, the
+    alert that always fires is in Alertmanager, and Grafana reaches its data sources and has loaded every dashboard.
   - What to expect comes from the roles that the inventory enables and from what they recorded on the VPS.
   - Prints a table and fails with every fault and what to do about it. Changes nothing but the counters it exercises.
 options:
@@ -49,6 +51,20 @@ options:
     type: list
     elements: str
     default: []
+  log_retention:
+    description: What Loki must report as its retention.
+    type: str
+    default: 720h
+  unlogged:
+    description: Regular expressions of containers whose lines do not go to Loki.
+    type: list
+    elements: str
+    default: []
+  test_alert:
+    description: Severity of a test alert that is sent to whoever takes it; none sends none.
+    type: str
+    choices: [none, info, warning, critical]
+    default: none
   timeout:
     description: Seconds to wait for targets to be scraped and counters to move.
     type: int

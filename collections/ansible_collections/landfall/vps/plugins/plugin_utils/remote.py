@@ -1,8 +1,8 @@
-"""Reads a VPS by a plain Python program sent over the connection.
+"""Runs the engine on a VPS: a plain Python program, sent over the connection.
 
-An Ansible module brings its own runtime, whose import takes ten times as long as the reading. What only reads needs
-nothing of it: the program is the source of some files of module_utils, python3 takes it from its standard input, and
-one marked line of its output is the answer. What changes a VPS stays a module.
+An Ansible module brings a runtime of its own, whose packing here and import there take half a second in each trip. The
+engine needs nothing of it: the program is the source of some files of module_utils, python3 takes it from its standard
+input, where nobody else sees it, and one marked line of its output is the answer.
 """
 
 from __future__ import annotations
@@ -15,11 +15,27 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.module_utils import docker_api, host, probe, prometheus, sockets, verify
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    compose,
+    converge,
+    docker_api,
+    host,
+    lock,
+    plan,
+    probe,
+    prometheus,
+    settling,
+    signals,
+    sockets,
+    store,
+    trip,
+    verify,
+)
 
 MARK = "landfall-answer:"
 READ = (docker_api, host)
-VERIFY = (docker_api, host, probe, prometheus, sockets, verify)
+VERIFY = (docker_api, host, probe, prometheus, signals, sockets, verify)
+CHANGE = (docker_api, host, probe, plan, lock, store, compose, settling, converge, trip)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
 PROGRAM = """
 import json, sys, types
@@ -33,8 +49,8 @@ print({mark!r} + json.dumps(module.{function}(*json.loads({arguments!r}))))
 """
 
 
-class ReadError(Exception):
-    """The VPS cannot be read; the message is what it said."""
+class TripError(Exception):
+    """The program did not come to its end; the message is what it said last."""
 
 
 def program(parts: Sequence[ModuleType], function: str, arguments: Sequence[Any]) -> str:
@@ -59,14 +75,15 @@ def interpreter(task_vars: Mapping[str, Any], action: ActionBase) -> str:
 
 
 def ask(action: ActionBase, python: str, text: str) -> Dict[str, Any]:
-    """What ``program`` answers on the VPS. Raises ReadError; AnsibleError where the connection or sudo fails."""
+    """What ``program`` answers on the VPS. Raises TripError; AnsibleError where the connection or sudo fails."""
     # -I and -S: neither the user's environment nor site packages have a say, and none of them are searched
-    said = action._low_level_execute_command("{0} -IS -".format(python), in_data=text.encode())
+    command = "{0} {1} -IS -".format(action._compute_environment_string(), python).strip()
+    said = action._low_level_execute_command(command, in_data=text.encode())
     found = re.search("^{0}(.*)$".format(re.escape(MARK)), said["stdout"], re.MULTILINE)
     if said["rc"] != 0 or not found:
         # Of a traceback the last line is what went wrong
         told = (said["stderr"].strip() or said["stdout"].strip() or "nothing was said").splitlines()[-1]
-        raise ReadError("{0} ended with {1}: {2}".format(python, said["rc"], told[-2000:]))
+        raise TripError("{0} ended with {1}: {2}".format(python, said["rc"], told[-2000:]))
     answer: Dict[str, Any] = json.loads(found.group(1))
     return answer
 
@@ -79,3 +96,17 @@ def read_state(action: ActionBase, python: str, root: str, files: List[str]) -> 
 def run_verify(action: ActionBase, python: str, options: Mapping[str, Any]) -> Dict[str, Any]:
     """What was found, see ``verify.verify``. Raises what ``ask`` raises."""
     return ask(action, python, program(VERIFY, "verify", [options["root"], options["network"], dict(options)]))
+
+
+def run_component(
+    action: ActionBase, python: str, request: Mapping[str, Any], check_mode: bool, with_diff: bool
+) -> Dict[str, Any]:
+    """The result of bringing one component to what is wanted, see ``trip.component``. Raises what ``ask`` raises."""
+    return ask(action, python, program(CHANGE, "component", [dict(request), check_mode, with_diff]))
+
+
+def run_settle(
+    action: ActionBase, python: str, root: str, network: Mapping[str, str], run: str, who: str
+) -> Dict[str, Any]:
+    """The result of starting and proving what a run placed, see ``trip.settle_all``. Raises what ``ask`` raises."""
+    return ask(action, python, program(CHANGE, "settle_all", [root, dict(network), run, who]))

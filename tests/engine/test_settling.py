@@ -1,0 +1,184 @@
+"""Starting and proving what a run placed: order, a need that fails, the head start. Compose and engine are faked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.landfall.vps.plugins.module_utils import compose, settling
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
+
+NETWORK = {"name": "landfall", "subnet": "172.30.0.0/24"}
+
+
+class Engine:
+    """As much of the Docker client as settling asks for."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.healthy: set[str] = set()
+
+    def networks(self) -> dict[str, Any]:
+        return dict.fromkeys(self.made)
+
+    def create_network(self, name: str, _subnet: str) -> None:
+        self.made.append(name)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        return {name: {"health": "healthy", "state": "running", "config_hash": "h"} for name in self.healthy}
+
+    def images(self) -> dict[str, dict[str, Any]]:
+        return {"x:1": {"id": "sha256:1"}}
+
+    def logs(self, name: str, _lines: int) -> str:
+        return f"last words of {name}\n"
+
+
+def place(root: Path, name: str, *needs: str, **start: Any) -> None:
+    """Leave what the trip of a created component leaves."""
+    (root / name).mkdir()
+    (root / name / "compose.yaml").write_text("services: {}\n")
+    (root / ".state").mkdir(exist_ok=True)
+    record = {
+        "name": name,
+        "proven": False,
+        "files": {},
+        "meta": {"needs": list(needs)},
+        "containers": {name: {"service": name, "image": "x:1"}},
+        "start": {"up": True, "force": False, **start},
+    }
+    (root / ".state" / f"{name}.json").write_text(json.dumps(record))
+
+
+def record(root: Path, name: str) -> dict[str, Any]:
+    return dict(json.loads((root / ".state" / f"{name}.json").read_text()))
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
+    """What Compose was asked to do, in order; a component is healthy a moment after its start."""
+    story: list[str] = []
+
+    def up(project: compose.Project, force: bool) -> None:
+        name = Path(project.folder).name
+        story.append(f"up {name}{' by force' if force else ''}")
+        if name == "broken":
+            raise compose.CommandFailed("no such image")
+
+    def prove(_docker: Any, containers: list[str], *_more: Any) -> dict[str, Any]:
+        time.sleep(0.05)
+        if containers == ["mute"]:
+            raise Unproven("not ready after 60 s")
+        story.append(f"proven {containers[0]}")
+        engine.healthy.update(containers)
+        return {"seconds": 0.05}
+
+    monkeypatch.setattr(compose.Project, "up", up)
+    monkeypatch.setattr(
+        compose.Project, "down", lambda project, purge: story.append(f"down {Path(project.folder).name}")
+    )
+    monkeypatch.setattr(
+        compose.Project, "start_ahead", lambda project: story.append(f"ahead {Path(project.folder).name}")
+    )
+    monkeypatch.setattr(settling, "prove", prove)
+    return story
+
+
+def test_each_starts_after_what_it_needs_and_is_recorded_as_proven(
+    tmp_path: Path, engine: Engine, told: list[str]
+) -> None:
+    place(tmp_path, "celery", "app")
+    place(tmp_path, "app", "redis")
+    place(tmp_path, "redis", force=True)
+    place(tmp_path, "loki")
+    outcome = settling.Settling(str(tmp_path), NETWORK, engine).run()  # type: ignore[arg-type]
+    assert set(outcome) == {"celery", "app", "redis", "loki"} and all("seconds" in one for one in outcome.values())
+    assert told.index("proven redis") < told.index("up app") < told.index("proven app") < told.index("up celery")
+    assert "up redis by force" in told and engine.made == ["landfall"]
+    final = record(tmp_path, "celery")
+    assert (final["proven"], final["containers"]["celery"]["config_hash"], "start" in final) == (True, "h", False)
+
+
+def test_only_what_is_asked_for_and_its_needs_are_settled(tmp_path: Path, engine: Engine, told: list[str]) -> None:
+    place(tmp_path, "app", "redis")
+    place(tmp_path, "redis")
+    place(tmp_path, "loki")
+    assert set(settling.Settling(str(tmp_path), NETWORK, engine).run({"app"})) == {"app", "redis"}  # type: ignore[arg-type]
+    assert not record(tmp_path, "loki")["proven"]
+
+
+@pytest.mark.parametrize("name", ["broken", "mute"])
+def test_one_that_does_not_serve_is_removed_with_what_needs_it_and_the_others_stay(
+    tmp_path: Path, engine: Engine, told: list[str], name: str
+) -> None:
+    place(tmp_path, name)
+    place(tmp_path, "app", name)
+    place(tmp_path, "loki")
+    outcome = settling.Settling(str(tmp_path), NETWORK, engine).run()  # type: ignore[arg-type]
+    assert "seconds" in outcome["loki"]
+    assert f"last words of {name}" in outcome[name]["logs"]
+    assert f"{name}, which it needs, does not serve" in outcome["app"]["failed"]
+    assert "up app" not in told and f"down {name}" in told
+    assert not (tmp_path / ".state" / f"{name}.json").exists() and (tmp_path / ".state" / "loki.json").exists()
+
+
+def test_the_head_start_is_for_what_waits_for_nothing_and_is_given_once(
+    tmp_path: Path, engine: Engine, told: list[str]
+) -> None:
+    place(tmp_path, "redis")
+    place(tmp_path, "app", "redis")
+    place(tmp_path, "forced", force=True)
+    settling.start_ahead(str(tmp_path), engine)  # type: ignore[arg-type]
+    assert told == ["ahead redis"]
+    engine.healthy.add("redis")
+    settling.start_ahead(str(tmp_path), engine)  # type: ignore[arg-type]
+    assert told == ["ahead redis", "ahead app"]
+
+
+def test_compose_that_started_ahead_keeps_others_out_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".state").mkdir()
+    (tmp_path / "redis").mkdir()
+    project = compose.Project(str(tmp_path / "redis"), 60)
+    monkeypatch.setattr(project, "_up", [sys.executable, "-c", "import time; time.sleep(1)"])
+    project.start_ahead()
+    monkeypatch.setattr(project, "_up", ["true"])
+    started = time.monotonic()
+    project.up(force=False)
+    assert 0.5 < time.monotonic() - started < 10
+
+
+def test_threads_wait_for_the_lock_as_processes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".state").mkdir()
+    (tmp_path / "redis").mkdir()
+    inside: list[int] = []
+    most: list[int] = []
+
+    def slow(*_a: Any, **_k: Any) -> str:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return ""
+
+    monkeypatch.setattr(compose, "run", slow)
+    threads = [
+        threading.Thread(target=compose.Project(str(tmp_path / "redis"), 60).up, args=(False,)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1 and len(most) == 4
+    assert (tmp_path / ".state" / "compose-redis.lock").stat().st_mode & 0o777 == 0o600
