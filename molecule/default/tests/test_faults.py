@@ -239,7 +239,8 @@ def test_what_follows_from_redis_is_held_back(dependent: dict[str, str], story: 
 
 
 def test_nobody_is_paged_for_anything_else(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = [dict(one.labels) for one in EXPECTED] + [{"alertname": "TestAlert"}]
+    # The kernel counts what it kills for the machine as a whole, whose other work is not this test's
+    wanted = [*(dict(one.labels) for one in EXPECTED), {"alertname": "TestAlert"}, {"alertname": "HostOOMKill"}]
     paged = [d.labels for d in story.received if d.receiver == "pager" and d.status == "firing" and d.at > story.begun]
     assert [labels for labels in paged if not any(one.items() <= labels.items() for one in wanted)] == []
     told = {d.labels["alertname"] for d in story.received if d.receiver == "ops" and d.at > story.begun}

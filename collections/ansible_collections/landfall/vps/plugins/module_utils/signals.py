@@ -249,7 +249,7 @@ def sentence(value: Any) -> str:
 
 
 def backup(root: str, now: float) -> str:
-    """Age of the last backup as backups report it (docs/operations/verification.md); says so when there is none."""
+    """Age of the last backup as backups report it (roles/verify/README.md); says so when there is none."""
     found: List[Tuple[float, str]] = []
     for path in sorted(glob.glob(os.path.join(root, "node_exporter", "textfile.d", "*.prom"))):
         with open(path, encoding="utf-8", errors="replace") as handle:
