@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import context
@@ -33,6 +35,41 @@ def test_all_parts_of_the_verifying_program_are_sent(tmp_path: Path) -> None:
         [sys.executable, "-IS", "-"], input=text, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
     )
     assert done.stdout == remote.MARK + json.dumps("5GB") + "\n"
+
+
+@pytest.mark.parametrize(
+    ("named", "python"),
+    [
+        ("/opt/python/bin/python3", "/opt/python/bin/python3"),
+        ("python3.12", "python3.12"),
+        ("auto_silent", "/usr/bin/python3"),
+        ("auto", "/usr/bin/python3"),
+    ],
+)
+def test_no_interpreter_is_discovered(named: str, python: str) -> None:
+    action = SimpleNamespace(_templar=SimpleNamespace(template=lambda value: value))
+    assert remote.interpreter({"ansible_python_interpreter": named}, action) == python
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"rc": 1, "stdout": "", "stderr": "Traceback\n  File\nDockerError: no engine"}, "DockerError: no engine"),
+        ({"rc": 127, "stdout": "", "stderr": "sh: python3: not found"}, "ended with 127.*not found"),
+        ({"rc": 0, "stdout": "Welcome!\n", "stderr": ""}, "Welcome!"),
+        ({"rc": 255, "stdout": "", "stderr": ""}, "nothing was said"),
+    ],
+)
+def test_a_program_that_does_not_end_well_says_why(said: dict[str, Any], words: str) -> None:
+    action = SimpleNamespace(_compute_environment_string=str, _low_level_execute_command=lambda *_a, **_k: said)
+    with pytest.raises(remote.TripError, match=words):
+        remote.ask(action, "python3", "")
+
+
+def test_what_the_login_says_is_no_part_of_the_answer() -> None:
+    said = {"rc": 0, "stdout": f'Welcome!\n{remote.MARK}{{"a": 1}}\nBye.\n', "stderr": "warning"}
+    action = SimpleNamespace(_compute_environment_string=str, _low_level_execute_command=lambda *_a, **_k: said)
+    assert remote.ask(action, "python3", "") == {"a": 1}
 
 
 @pytest.fixture

@@ -68,10 +68,10 @@ def program(parts: Sequence[ModuleType], function: str, arguments: Sequence[Any]
 def interpreter(task_vars: Mapping[str, Any], action: ActionBase) -> str:
     """The Python to run: the inventory's, the configuration's, or the distribution's own; none is discovered."""
     named = task_vars.get("ansible_python_interpreter")
-    if named is not None:
-        return str(action._templar.template(named))
-    configured = str(constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(task_vars)))
-    return configured if configured.startswith("/") else "/usr/bin/python3"
+    if named is None:
+        named = constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(task_vars))
+    python = str(action._templar.template(named))
+    return "/usr/bin/python3" if python.startswith("auto") else python
 
 
 def ask(action: ActionBase, python: str, text: str) -> Dict[str, Any]:
