@@ -88,16 +88,16 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
     found = Servers()
     monkeypatch.setattr(signals, "address", lambda *_: "192.0.2.1")
     monkeypatch.setattr(signals, "fetch", found.fetch)
-    monkeypatch.setattr(signals.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     return found
 
 
 def ask(engine: Engine, **more: Any) -> signals.Signals:
-    records = {
+    records: dict[str, dict[str, dict[str, Any]]] = {
         name: {"containers": {name: {}}, "files": {}}
         for name in ("loki", "alloy", "grafana", "alertmanager", "prometheus")
     }
-    records["app"] = {"containers": {"app": {}, "noisy-1": {}}, "files": {"grafana/dashboards.d/app--a.json": "x"}}
+    records["app"] = {"containers": {"app": {}, "noisy-1": {}}, "files": {"grafana/dashboards.d/app--a.json": {}}}
     return signals.check(engine, "landfall", {**WANTED, **more}, records)  # type: ignore[arg-type]  # a stand-in
 
 
