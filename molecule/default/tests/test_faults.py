@@ -238,6 +238,10 @@ def test_what_follows_from_redis_is_held_back(dependent: dict[str, str], story: 
     assert story.heard(dependent, "firing", "ops", story.broken["redis stopped"]) is None
 
 
+def test_what_was_counted_while_redis_was_away_is_not_told_afterwards(story: Story) -> None:
+    assert story.heard({"alertname": "ApplicationRedisErrors"}, "firing", "ops", story.broken["redis stopped"]) is None
+
+
 def test_nobody_is_paged_for_anything_else(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     # The kernel counts what it kills for the machine as a whole, whose other work is not this test's
     wanted = [*(dict(one.labels) for one in EXPECTED), {"alertname": "TestAlert"}, {"alertname": "HostOOMKill"}]

@@ -1,0 +1,67 @@
+"""What an operator runs: verify finds all well, finds what is not, and status tells without judging."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from testbed import probe
+
+
+def test_verify_passes_and_tells_what_it_saw(host: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    text, figures, status = probe.playbook(name="playbooks/verify.yml")
+    told = [line.strip() for line in text.splitlines() if line.startswith("  ")]
+    with capsys.disabled():
+        sys.stdout.write("".join(f"\n    {line}" for line in told))
+    assert status == 0, text
+    assert (figures["changed"], figures["failed"]) == (0, 0)
+    containers = len(probe.containers(host))
+    for line in (
+        f"logs in loki: containers {containers}, found {containers}, quiet for a day 0",
+        "loki retention: 720h",
+        "alerts arrive: yes",
+        "test alert: told to ops, pager",
+        "last backup: no backup is set up",
+    ):
+        assert line in told
+
+
+def test_verify_finds_lines_that_do_not_arrive_and_receivers_that_do_not_answer(host: Any) -> None:
+    probe.output(host, "systemctl", "stop", "alert-receiver")
+    probe.output(host, "docker", "stop", "alloy")
+    probe.output(host, "docker", "restart", "cadvisor")  # writes a line that nobody collects
+    try:
+        text, figures, status = probe.playbook("-e", "verify_timeout=20", name="playbooks/verify.yml")
+    finally:
+        probe.output(host, "docker", "start", "alloy")
+        probe.output(host, "systemctl", "start", "alert-receiver")
+    assert (status, figures["failed"]) == (2, 1)
+    for words in (
+        "- alloy: is exited",
+        "- logs of cadvisor: Loki does not have the line",
+        "requests to receivers failed",
+        "-> docker logs alloy",
+    ):
+        assert words in text, text
+
+
+def test_status_tells_and_fails_nothing(host: Any) -> None:
+    folder = "/opt/landfall/node_exporter/textfile.d"
+    report = f"echo landfall_backup_last_success_timestamp_seconds $(($(date +%s) - 7260)) > {folder}/backup.prom"
+    probe.output(host, "sh", "-c", report)
+    probe.output(host, "docker", "stop", "alloy")
+    try:
+        text, figures, status = probe.playbook(name="playbooks/status.yml")
+    finally:
+        probe.output(host, "docker", "start", "alloy")
+        probe.output(host, "rm", f"{folder}/backup.prom")
+    assert (status, figures["changed"], figures["failed"]) == (0, 0, 0), text
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith("  ") and line.split()}
+    assert rows["component"] == ["component", "health", "targets", "version", "seconds"]
+    assert rows["alloy"][1] == "exited"
+    assert rows["prometheus"][1:4] == ["healthy", "1/1", "up"]
+    assert "last backup: 2 h 1 m ago" in text
+    assert "firing alerts: " in text
+    assert "GB free" in text
+    assert "- alloy: is exited" in text
