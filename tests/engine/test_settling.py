@@ -145,6 +145,16 @@ def test_the_head_start_is_for_what_waits_for_nothing_and_is_given_once(
     assert told == ["ahead redis", "ahead app"]
 
 
+@pytest.mark.parametrize(("runs", "asked"), [(True, []), (False, ["up redis"])])
+def test_what_runs_thanks_to_its_head_start_is_not_started_again(
+    tmp_path: Path, engine: Engine, told: list[str], runs: bool, asked: list[str]
+) -> None:
+    place(tmp_path, "redis", ahead=True)
+    engine.healthy.update(["redis"] if runs else [])
+    settling.Settling(str(tmp_path), NETWORK, engine).run()  # type: ignore[arg-type]
+    assert told == [*asked, "proven redis"]
+
+
 def test_compose_that_started_ahead_keeps_others_out_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

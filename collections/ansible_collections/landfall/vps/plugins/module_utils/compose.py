@@ -108,6 +108,11 @@ class Project:
                 pass_fds=(lock,),
             )
 
+    def wait(self) -> bool:
+        """Wait until no Compose changes the project any more; returns True."""
+        with self._alone():
+            return True
+
     def down(self, purge: bool) -> None:
         """Stop and remove the containers; volumes only if ``purge``."""
         with self._alone():

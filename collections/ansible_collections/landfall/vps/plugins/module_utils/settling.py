@@ -158,11 +158,17 @@ class Settling:
             undone = undo(store, self.docker, self.network["name"])
             return {"failed": "{0}: {1}".format(name, error), "undone": undone, "logs": logs}
 
+    def _all_run(self, names: Iterable[str]) -> bool:
+        running = self.docker.containers()
+        return all((running.get(name) or {}).get("state") == "running" for name in names)
+
     def _settle(self, store: Store, record: Dict[str, Any]) -> float:
         meta, start = record["meta"], record.get("start") or {}
         if start.get("up"):
+            project = compose.Project(store.folder, float(meta.get("apply_timeout", 300)))
             with self._starts:
-                compose.Project(store.folder, float(meta.get("apply_timeout", 300))).up(bool(start.get("force")))
+                if not (start.get("ahead") and project.wait() and self._all_run(record["containers"])):
+                    project.up(bool(start.get("force")))
         probes, patience = meta.get("prove") or [], meta.get("prove_timeout", 60)
         took = prove(self.docker, sorted(record["containers"]), probes, self.network["name"], patience)
         done = {**record, **applied(record["containers"], self.docker), "proven": True}
