@@ -252,7 +252,8 @@ class Load:
     async def drill(self) -> None:
         """Have a request fail, or take its time."""
         kind, seconds, expect = self.random.choice((("error", 0.0, 500), ("slow", 2.5, 200)))
-        headers = {"Authorization": f"Bearer {self.admin_token}"}
+        # the server closes the connection of a request that raised, and another request on it would be lost
+        headers = {"Authorization": f"Bearer {self.admin_token}", "Connection": "close"}
         body = {"kind": kind, "seconds": seconds}
         await self.call("drill", "POST", "/api/admin/drill", {expect}, json=body, headers=headers)
 

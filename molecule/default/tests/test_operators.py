@@ -32,7 +32,7 @@ def test_verify_finds_lines_that_do_not_arrive_and_receivers_that_do_not_answer(
     probe.output(host, "docker", "stop", "alloy")
     probe.output(host, "docker", "restart", "cadvisor")  # writes a line that nobody collects
     try:
-        text, figures, status = probe.playbook("-e", "verify_timeout=20", name="playbooks/verify.yml")
+        text, figures, status = probe.playbook("-e", "verify_timeout=8", name="playbooks/verify.yml")
     finally:
         probe.output(host, "docker", "start", "alloy")
         probe.output(host, "systemctl", "start", "alert-receiver")
