@@ -175,6 +175,20 @@ def test_redis_users(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "needs"),
+    [
+        ({}, ["prometheus", "loki"]),
+        ({"loki_enabled": False}, ["prometheus"]),
+        ({"loki_enabled": "false", "prometheus_enabled": False}, []),
+    ],
+)
+def test_grafana_waits_for_the_data_sources_that_its_proof_asks(
+    more: Dict[str, Any], needs: list[str], tmp_path: Path
+) -> None:
+    assert rolekit.component("grafana", tmp_path, **more).desired.meta["needs"] == needs
+
+
+@pytest.mark.parametrize(
     ("role", "more", "message"),
     [
         ("redis", {"redis_maxmemory": "512m"}, "redis_maxmemory"),

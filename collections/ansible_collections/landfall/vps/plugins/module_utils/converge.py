@@ -178,12 +178,13 @@ class Converger:
     def _swap_apply_prove(self, plan: planning.Plan) -> None:
         self.store.keep_previous()
         created = self.store.previous_record() is None
+        if not created:
+            self._timed("needs", self._needs)
         try:
             if created:
                 self._timed("swap", lambda: self.store.swap(self.staged, self.desired.files, plan.files))
                 self._timed("apply", lambda: self._place(plan))
                 return
-            self._timed("needs", self._needs)
             self._timed("swap", lambda: self.store.swap(self.staged, self.desired.files, plan.files))
             self._timed("apply", lambda: self._apply(plan))
             self._timed("prove", lambda: self._prove(self.desired, self.meta))
@@ -200,7 +201,9 @@ class Converger:
             return
         for name, outcome in Settling(self.root, self.request["network"], self.docker).run(unproven).items():
             if "failed" in outcome:
-                raise Unproven("{0}, which it needs, does not serve: {1}".format(name, outcome["failed"]))
+                self.store.finish()
+                reason = "{0}, which it needs, does not serve: {1}".format(name, outcome["failed"])
+                raise Failed(reason, "nothing of {0} was changed".format(self.desired.name), outcome["logs"])
 
     def _make_drop_in_folders(self) -> None:
         for folder in self.meta.get("drop_ins") or {}:
