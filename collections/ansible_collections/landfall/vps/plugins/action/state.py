@@ -15,7 +15,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKET
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm_up
 
-OPTIONS = frozenset({"root", "files", "images", "image_size", "disk_reserve"})
+OPTIONS = frozenset({"root", "files", "images", "image_size", "disk_reserve", "inventory"})
 
 warm_up(BRACKETS)
 
@@ -39,7 +39,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             reading = pool.submit(
                 read_state, self, python, str(args.get("root", "/opt/landfall")), args.get("files", [])
             )
-            self._refuse("the inventory of {0} has {1}", self._inventory_faults(task_vars), task_vars)
+            if args.get("inventory", True):
+                self._refuse("the inventory of {0} has {1}", self._inventory_faults(task_vars), task_vars)
             state = self._answer(reading.result, task_vars)
         missing = len(set(args.get("images", [])) - set(state["images"]))
         image_size = human_to_bytes(str(args.get("image_size", "0"))) if missing else 0

@@ -22,6 +22,10 @@ options:
     type: list
     elements: path
     default: []
+  inventory:
+    description: Whether to check the inventory, too. Once in a play is enough, before roles register variables.
+    type: bool
+    default: true
   images:
     description: Images that the stack needs; those that are missing count for the disk space.
     type: list
