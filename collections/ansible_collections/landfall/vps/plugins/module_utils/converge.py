@@ -146,6 +146,8 @@ class Converger:
         doing = "{0}: {1}".format(self.desired.name, plan.action)
         if not self.desired.present:
             return self._locked(doing, self._remove, plan)
+        # What earlier trips placed may have what it needs by now, and checkers take their time
+        self._locked(doing, lambda _plan: start_ahead(self.root, self.docker), plan)
         self._timed("images", lambda: self._images(plan))
         self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)
         try:
