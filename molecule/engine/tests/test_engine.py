@@ -71,6 +71,7 @@ def test_what_the_checker_refuses_never_becomes_live(host: Any) -> None:
         identity(host, "prometheus"),
         probe.output(host, "cat", "/opt/landfall/prometheus/config/prometheus.yml"),
     ) == before
+    assert not host.file("/opt/landfall/.state/lock").exists, "who was refused keeps nobody out"
     assert serves(host)
 
 

@@ -148,12 +148,15 @@ class Converger:
             return self._locked(doing, self._remove, plan)
         # What earlier trips placed may have what it needs by now, and checkers take their time
         self._locked(doing, lambda _plan: start_ahead(self.root, self.docker), plan)
-        self._timed("images", lambda: self._images(plan))
-        self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)
         try:
+            self._timed("images", lambda: self._images(plan))
+            self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)
             self._timed("stage", self._stage)
             self._timed("check", lambda: self._check(plan))
             return self._locked(doing, self._swap_apply_prove, plan)
+        except BaseException:
+            self.lock.release()
+            raise
         finally:
             shutil.rmtree(self.staged, ignore_errors=True)
 
