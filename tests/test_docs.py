@@ -22,7 +22,7 @@ SECTIONS = {
     "README.md": ["Monitoring / Prometheus metrics", "First deploy to a real VPS", "When it fails"],
     "docs/operations/prometheus-setup.md": [
         "Overview", "Deployment on a VPS", "Configuration files", "Scraping", "Targets outside", "Retention",
-        "Security", "Troubleshooting", "Next steps",
+        "Security", "Kubernetes deployment", "Troubleshooting", "Next steps",
     ],
     "docs/operations/metrics-guide.md": [
         "Metrics of the application", "Sample PromQL Queries", "95th percentile", "Error rate", "Queue depth",
