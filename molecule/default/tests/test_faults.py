@@ -21,7 +21,7 @@ MAKE_DISK = f"""
 set -e
 command -v mkfs.ext4 >/dev/null || apt-get install -y -qq e2fsprogs >/dev/null 2>&1
 [ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237
-device=$(losetup -f)
+device=$(losetup -f | cut -d' ' -f1)  # it says '(lost)' behind one that has no node yet
 [ -e "$device" ] || mknod "$device" b 7 "${{device#/dev/loop}}"
 truncate -s 64M /var/tmp/full.img
 mkfs.ext4 -q /var/tmp/full.img

@@ -9,6 +9,12 @@ import pytest
 from testbed import probe
 
 
+def start(host: Any, name: str) -> None:
+    """Start a container again and wait until it is healthy, as the tests after these expect all to be."""
+    probe.output(host, "docker", "start", name)
+    assert probe.eventually(lambda: probe.containers(host)[name]["State"]["Health"]["Status"] == "healthy", 90)
+
+
 def test_verify_passes_and_tells_what_it_saw(host: Any, capsys: pytest.CaptureFixture[str]) -> None:
     text, figures, status = probe.playbook(name="playbooks/verify.yml")
     told = [line.strip() for line in text.splitlines() if line.startswith("  ")]
@@ -34,8 +40,8 @@ def test_verify_finds_lines_that_do_not_arrive_and_receivers_that_do_not_answer(
     try:
         text, figures, status = probe.playbook("-e", "verify_timeout=8", name="playbooks/verify.yml")
     finally:
-        probe.output(host, "docker", "start", "alloy")
         probe.output(host, "systemctl", "start", "alert-receiver")
+        start(host, "alloy")
     assert (status, figures["failed"]) == (2, 1)
     for words in (
         "- alloy: is exited",
@@ -54,7 +60,7 @@ def test_status_tells_and_fails_nothing(host: Any) -> None:
     try:
         text, figures, status = probe.playbook(name="playbooks/status.yml")
     finally:
-        probe.output(host, "docker", "start", "alloy")
+        start(host, "alloy")
         probe.output(host, "rm", f"{folder}/backup.prom")
     assert (status, figures["changed"], figures["failed"]) == (0, 0, 0), text
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith("  ") and line.split()}
