@@ -44,7 +44,7 @@ app-test: $(VENV) ## the application's own tests, against a real Redis and both 
 molecule: $(VENV) engine ## one scenario from nothing to nothing: make molecule SCENARIO=update
 	molecule test --scenario-name $(SCENARIO)
 
-bench: $(VENV) engine ## measure the ratios of docs/benchmarks.md anew (takes about half an hour)
+bench: $(VENV) engine ## measure the ratios of docs/benchmarks.md anew (takes more than half an hour)
 	PYTHONPATH=molecule python -m testbed.bench
 
 docs: $(VENV) ## generate what is generated: the README of each role

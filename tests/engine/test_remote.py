@@ -55,7 +55,10 @@ def test_no_interpreter_is_discovered(named: str, python: str) -> None:
     ("said", "words"),
     [
         ({"rc": 1, "stdout": "", "stderr": "Traceback\n  File\nDockerError: no engine"}, "DockerError: no engine"),
-        ({"rc": 127, "stdout": "", "stderr": "sh: python3: not found"}, "ended with 127.*not found"),
+        (
+            {"rc": 127, "stdout": "", "stderr": "sh: python3: not found"},
+            "ended with 127.*not found; install python3 there, or set ansible_python",
+        ),
         ({"rc": 0, "stdout": "Welcome!\n", "stderr": ""}, "Welcome!"),
         ({"rc": 255, "stdout": "", "stderr": ""}, "nothing was said"),
     ],

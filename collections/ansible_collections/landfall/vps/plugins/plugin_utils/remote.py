@@ -83,7 +83,8 @@ def ask(action: ActionBase, python: str, text: str) -> Dict[str, Any]:
     if said["rc"] != 0 or not found:
         # Of a traceback the last line is what went wrong
         told = (said["stderr"].strip() or said["stdout"].strip() or "nothing was said").splitlines()[-1]
-        raise TripError("{0} ended with {1}: {2}".format(python, said["rc"], told[-2000:]))
+        hint = "; install python3 there, or set ansible_python_interpreter" if said["rc"] in (126, 127) else ""
+        raise TripError("{0} ended with {1}: {2}{3}".format(python, said["rc"], told[-2000:], hint))
     answer: Dict[str, Any] = json.loads(found.group(1))
     return answer
 
