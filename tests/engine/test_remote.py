@@ -61,6 +61,7 @@ def test_no_interpreter_is_discovered(named: str, python: str) -> None:
         ),
         ({"rc": 0, "stdout": "Welcome!\n", "stderr": ""}, "Welcome!"),
         ({"rc": 255, "stdout": "", "stderr": ""}, "nothing was said"),
+        ({"rc": 1, "stdout": f"{remote.MARK}{{}}\n", "stderr": "killed"}, "ended with 1: killed"),
     ],
 )
 def test_a_program_that_does_not_end_well_says_why(said: dict[str, Any], words: str) -> None:
