@@ -7,6 +7,7 @@ from typing import Any, Dict
 
 import pytest
 import yaml
+from ansible_collections.landfall.vps.plugins.plugin_utils import checks
 
 from scripts import role_readmes
 from tests import rolekit
@@ -64,6 +65,42 @@ def _fits(name: str, value: Any, option: Dict[str, Any]) -> None:
         assert set(item) <= set(inner), f"{name} has undocumented keys"
         for key, part in item.items():
             _fits(f"{name}.{key}", part, inner[key])
+
+
+def _refused(name: str, value: Any) -> bool:
+    return any(fault.startswith(f"{name}: {value} is no bound;") for fault in checks.value_faults(name, value))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_that_bounds_can_be_set_to_no_bound(role: str, tmp_path: Path) -> None:
+    """To most programs 0 means no limit: a label could then explode, a log or a container grow without end."""
+    variables = {**rolekit.inventory(tmp_path), "role_path": str(rolekit.ROLES / role)}
+    bounds = [name for name in rolekit.options(role) if checks.BOUNDS.search(name) and "_alert_" not in name]
+    for name in bounds:
+        assert _refused(name, 0) and _refused(name, "0"), name
+        if name in rolekit.defaults(role):
+            assert checks.value_faults(name, rolekit.template(variables[name], variables)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("prometheus_sample_limit", "prometheus_retention_size", "loki_max_streams", "loki_max_line_size"),
+        *("redis_maxmemory", "celery_task_time_limit", "docker_log_max_size", "docker_log_max_files"),
+        *("app_memory", "app_cpus", "celery_beat_memory", "prometheus_memory"),
+    ],
+)
+def test_a_variable_that_0_would_make_endless_is_known_as_a_bound(name: str) -> None:
+    """By its name alone: who renames one has to see to it."""
+    assert any(name in rolekit.options(role) for role in ROLES), "there is no such variable any more"
+    assert _refused(name, 0)
+
+
+def test_what_is_no_bound_may_be_0() -> None:
+    names = ("app_alert_rate_limit_per_second", "redis_alert_limit", "celery_exporter_retry_interval")
+    assert [fault for name in names for fault in checks.value_faults(name, 0)] == []
+    service = {"name": "a", "environment": {"memory": 0, "RATE_LIMIT": 0}}
+    assert checks.value_faults("app_services", [service]) == []
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -10,6 +10,9 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.render import image_f
 
 OLDEST_ENGINE = 25
 SUPPORTED = {"debian": (12, 0), "ubuntu": (22, 4)}
+# Variables by whose names one sees that they bound something: to the programs behind most of them 0 means no limit
+BOUNDS = re.compile(r"_(memory|cpus|maxmemory|limit|retention_size|max_(?!age$)[a-z_]+)$")
+AMOUNT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*[A-Za-z]*\s*$")
 PUBLISH = re.compile(r"^(?:(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]):)?(\d{1,5}):(\d{1,5})(?:/(?:tcp|udp))?$")
 
 
@@ -66,6 +69,13 @@ def _publish_fault(path: str, value: Any) -> Optional[str]:
     return "{0}: '{1}' is no published port; write address:port:port such as 127.0.0.1:9090:9090".format(path, value)
 
 
+def _bound_fault(path: str, value: Any) -> Optional[str]:
+    found = AMOUNT.match(str(value))
+    if found is None or isinstance(value, bool) or float(found.group(1)) > 0:
+        return None  # text that is no amount is for whoever reads it to refuse
+    return "{0}: {1} is no bound; give an amount above 0, or leave it out for that of the role".format(path, value)
+
+
 def _duplicates(path: str, value: Any) -> List[str]:
     if not isinstance(value, list):
         return []
@@ -78,8 +88,10 @@ def _duplicates(path: str, value: Any) -> List[str]:
 
 
 def value_faults(name: str, value: Any) -> List[str]:
-    """Faults of one variable that its type does not show: image not pinned, impossible port, duplicate name."""
+    """Faults of one variable that its type does not show: no exact tag, no bound, impossible port, duplicate name."""
     faults: List[Optional[str]] = list(_duplicates(name, value))
+    if BOUNDS.search(name) and "_alert_" not in name:
+        faults.append(_bound_fault(name, value))
     for path, key, item in [(name, name, value), *_walk(value, name)]:
         if (key == "image" or key.endswith("_image")) and item:
             fault = image_fault(str(item))
@@ -95,6 +107,8 @@ def value_faults(name: str, value: Any) -> List[str]:
             faults += [_publish_fault("{0}[{1}]".format(path, index), port) for index, port in enumerate(item)]
         if path != name:
             faults += _duplicates(path, item)
+            if key in ("memory", "cpus") and ".environment." not in path:
+                faults.append(_bound_fault(path, item))
     return [fault for fault in faults if fault]
 
 
