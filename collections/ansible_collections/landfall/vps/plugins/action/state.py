@@ -8,8 +8,10 @@ from typing import Any, Dict, List, Optional
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
+from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, read_state
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKETS
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
@@ -42,6 +44,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             if args.get("inventory", True):
                 self._refuse("the inventory of {0} has {1}", self._inventory_faults(task_vars), task_vars)
             state = self._answer(reading.result, task_vars)
+        if args.get("inventory", True):
+            self._refuse("the dashboards for {0} have {1}", self._dashboard_faults(state, task_vars), task_vars)
         missing = len(set(args.get("images", [])) - set(state["images"]))
         image_size = human_to_bytes(str(args.get("image_size", "0"))) if missing else 0
         reserve = human_to_bytes(str(args.get("disk_reserve", "0"))) if missing else 0
@@ -62,6 +66,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             [name for name in task_vars if name not in apart],
             lambda name: self._templar.template(task_vars[name]),
         )
+
+    def _dashboard_faults(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
+        def enabled(role: str) -> bool:
+            return bool(boolean(self._templar.template(task_vars.get(role + "_enabled", True)), strict=False))
+
+        roles = os.path.dirname(str(task_vars["role_path"]))
+        return dashboard_faults(roles, task_vars.get("ansible_role_names") or [], state["files"], enabled)
 
     def _refuse(self, form: str, faults: List[str], task_vars: Dict[str, Any]) -> None:
         if not faults:

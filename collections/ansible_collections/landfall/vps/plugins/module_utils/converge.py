@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import compose
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
+from ansible_collections.landfall.vps.plugins.module_utils.dashboards import placed_faults
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
@@ -110,6 +111,9 @@ class Converger:
         self.store.stage(self.staged, contents, self.desired.files)
 
     def _check(self, plan: planning.Plan) -> None:
+        faults = placed_faults(self.root, self.staged, self.desired.files, plan.files)
+        if faults:
+            raise compose.Refused("; ".join(faults))
         images = self.docker.images()
         own = plan.up or any(planning.owns(self.desired.name, path) for path in plan.files)
         # Each checker is a container of its own and most of its time is Docker's, so they run side by side
