@@ -18,8 +18,8 @@ Each dashboard is shipped by the role that owns its metrics and disappears with 
 Every dashboard has a fixed uid (`landfall-<name>`), the tag `landfall`, a refresh of 30 s, the browser's time zone,
 a menu of all Landfall dashboards, a variable for each data source, and marks for starts of containers and processes,
 which is when something was deployed or restarted. `Alerts firing` can be switched on as further marks. Panels link to
-the dashboards, log lines and runbook pages that help further; the address of the runbook pages is the hidden variable
-`runbooks`.
+the dashboards, log lines and runbook pages that help further; a link to a dashboard that is not deployed is left out.
+The address of the runbook pages is the hidden variable `runbooks`, which is `landfall_runbook_url` where Landfall deploys.
 
 **Import by hand**: Dashboards → New → Import, upload the JSON file, choose the data sources in the drop-downs at the
 top of the dashboard. Nothing in the files names a server.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
 import yaml
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint
-from ansible_collections.landfall.vps.plugins.plugin_utils import quick_yaml
+from ansible_collections.landfall.vps.plugins.plugin_utils import fitting, quick_yaml
 
 RenderText = Callable[[str, Mapping[str, Any], Mapping[str, str]], str]
 """(template file, more variables, delimiters) -> rendered text"""
@@ -24,6 +25,7 @@ BRACKETS = {
 }
 SHIPPED = {"rules": "prometheus/rules.d", "dashboards": "grafana/dashboards.d"}
 PRESENCE = "presence.yml.j2"
+DASHBOARDS = "dashboards.json.j2"
 TAG = re.compile(r"^[^\s@]+:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*)(?:@sha256:[0-9a-f]{64})?$")
 
 
@@ -180,6 +182,7 @@ def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, 
         for source, relative in _sources(role_path, kind):
             path = _drop_in(folder, name, relative[:-3] if relative.endswith(".j2") else relative)
             contents[path] = (_bytes(render_text, source, facts, BRACKETS), 0o644, 0)
+    _fit_dashboards(contents, os.path.join(shared, DASHBOARDS), role_path, render_text)
     presence = os.path.join(shared, PRESENCE)
     if os.path.exists(presence):
         path = _drop_in(SHIPPED["rules"], name, PRESENCE[:-3])
@@ -193,6 +196,21 @@ def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, 
     reload_files = tuple(options["reload"]["files"]) if options["reload"] else ()
     desired = Desired(name, True, marks, containers, reload_files, meta)
     return Rendered(desired, {path: contents[path][0] for path in marks})
+
+
+def _fit_dashboards(
+    contents: Dict[str, Tuple[bytes, int, int]], source: str, role_path: str, render_text: RenderText
+) -> None:
+    """Fit the dashboards among ``contents`` to what the template ``source`` says of this stack."""
+    paths = [path for path in contents if path.startswith(SHIPPED["dashboards"] + "/")]
+    if not paths or not os.path.exists(source):
+        return
+    texts = {path: contents[path][0].decode(errors="surrogateescape") for path in paths}
+    linked = fitting.linked(list(texts.values()), role_path)
+    settings = json.loads(render_text(source, {"landfall_linked_dashboards": linked}, BRACKETS))
+    for path, text in texts.items():
+        fitted = fitting.fit(text, settings).encode(errors="surrogateescape")
+        contents[path] = (fitted, *contents[path][1:])
 
 
 def _drop_in(folder: str, name: str, relative: str) -> str:

@@ -1,0 +1,54 @@
+"""Fits a dashboard to the stack that it is shipped to; the file itself can be imported by hand as it is."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from typing import Any, Dict, Iterator, List, Mapping
+
+_BOARD = re.compile(r"/d/landfall-([a-z0-9-]+)\?")
+
+
+def _panels(board: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
+    for panel in board.get("panels") or []:
+        yield panel
+        yield from panel.get("panels") or []  # those of a collapsed row
+
+
+def linked(texts: List[str], role_path: str) -> Dict[str, str]:
+    """The dashboards that ``texts`` link to, each with the role beside ``role_path`` that ships it."""
+    found = {}
+    for name in sorted({name for text in texts for name in _BOARD.findall(text)}):
+        pattern = os.path.join(os.path.dirname(role_path), "*", "files", "dashboards", name + ".json")
+        for path in glob.glob(pattern):
+            found[name] = os.path.relpath(path, os.path.dirname(role_path)).split(os.sep, maxsplit=1)[0]
+    return found
+
+
+def fit(text: str, settings: Mapping[str, Any]) -> str:
+    """``text`` with the hidden ``variables`` of ``settings`` set, and without links to dashboards that are ``absent``.
+
+    A text that fits already is returned as it is, and so is one that is no dashboard, which is refused elsewhere.
+    """
+    try:
+        board = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(board, dict):
+        return text
+    changed = False
+    for variable in (board.get("templating") or {}).get("list") or []:
+        value = settings["variables"].get(variable["name"])
+        if value is not None and variable.get("hide") == 2 and variable.get("query") != value:
+            variable["query"] = value
+            variable["current"] = {"selected": True, "text": value, "value": value}
+            changed = True
+    for panel in _panels(board):
+        links = panel.get("links") or []
+        kept = [link for link in links if not set(_BOARD.findall(link.get("url") or "")) & set(settings["absent"])]
+        if len(kept) < len(links):
+            panel["links"] = kept
+            changed = True
+    return json.dumps(board, indent=2, sort_keys=True, ensure_ascii=False) + "\n" if changed else text

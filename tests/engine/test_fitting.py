@@ -1,0 +1,85 @@
+"""A dashboard is shipped as this stack needs it: the operator's runbooks, and no link to what is not deployed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.landfall.vps.plugins.plugin_utils import fitting
+
+from tests import rolekit
+
+OWN = "https://wiki.example.com/runbooks"
+
+
+def board(**more: Any) -> str:
+    hidden = {
+        "name": "runbooks",
+        "hide": 2,
+        "query": "https://a",
+        "current": {"text": "https://a", "value": "https://a"},
+    }
+    links = [{"url": "/d/landfall-logs?x=1"}, {"url": "/d/landfall-slo?x=1"}, {"url": "${runbooks}/A.md"}]
+    row = {"type": "row", "panels": [{"links": list(links)}]}
+    return json.dumps({"templating": {"list": [hidden]}, "panels": [{"links": links}, row, {}], **more})
+
+
+def test_the_hidden_variable_takes_the_value_everywhere() -> None:
+    [variable] = json.loads(fitting.fit(board(), {"variables": {"runbooks": OWN}, "absent": []}))["templating"]["list"]
+    assert variable["query"] == variable["current"]["value"] == variable["current"]["text"] == OWN
+
+
+def test_a_variable_that_people_choose_is_theirs() -> None:
+    text = board().replace('"hide": 2', '"hide": 0')
+    assert fitting.fit(text, {"variables": {"runbooks": OWN}, "absent": []}) == text
+
+
+def test_links_to_absent_dashboards_are_left_out_of_rows_too() -> None:
+    fitted = json.loads(fitting.fit(board(), {"variables": {}, "absent": ["logs", "nowhere"]}))
+    kept = ["/d/landfall-slo?x=1", "${runbooks}/A.md"]
+    assert [link["url"] for link in fitted["panels"][0]["links"]] == kept
+    assert [link["url"] for link in fitted["panels"][1]["panels"][0]["links"]] == kept
+
+
+@pytest.mark.parametrize("text", [board(), "{", "[]", "{}", '{"templating": null, "panels": null}'])
+def test_what_fits_or_is_no_dashboard_is_left_as_it_is(text: str) -> None:
+    assert fitting.fit(text, {"variables": {"runbooks": "https://a"}, "absent": []}) == text
+
+
+def test_linked_dashboards_are_looked_for_beside_the_role(tmp_path: Path) -> None:
+    for role, name in (("loki", "logs"), ("app", "slo"), ("my_role", "mine")):
+        (tmp_path / role / "files" / "dashboards").mkdir(parents=True)
+        (tmp_path / role / "files" / "dashboards" / f"{name}.json").touch()
+    assert fitting.linked([board(), ""], str(tmp_path / "my_role")) == {"logs": "loki", "slo": "app"}
+
+
+def _shipped(role: str, secrets: Path, **more: Any) -> dict[str, dict[str, Any]]:
+    rendered = rolekit.component(role, secrets, **more)
+    paths = [path for path in rendered.contents if path.startswith("grafana/dashboards.d/")]
+    return {path: json.loads(rolekit.text(rendered, path)) for path in paths}
+
+
+def test_runbooks_of_an_inventory_reach_every_panel(tmp_path: Path) -> None:
+    found = {}
+    for role in rolekit.component_names():
+        found.update(_shipped(role, tmp_path, landfall_runbook_url=OWN))
+    assert len(found) >= 11
+    for path, one in found.items():
+        values = {entry["name"]: entry["query"] for entry in one["templating"]["list"] if "query" in entry}
+        assert values["runbooks"] == OWN, path
+
+
+def test_without_differences_the_committed_file_is_shipped(tmp_path: Path) -> None:
+    rendered = rolekit.component("app", tmp_path)
+    for source in (rolekit.ROLES / "app" / "files" / "dashboards").glob("*.json"):
+        assert rendered.contents[f"grafana/dashboards.d/app--{source.name}"] == source.read_bytes()
+
+
+def test_links_go_with_the_role_that_ships_their_dashboard(tmp_path: Path) -> None:
+    with_workers = json.dumps(_shipped("prometheus", tmp_path))
+    without = json.dumps(_shipped("prometheus", tmp_path, celery_enabled="false"))
+    assert "/d/landfall-celery-workers?" in with_workers
+    assert "/d/landfall-celery-workers?" not in without
+    assert "/d/landfall-host?" in without
