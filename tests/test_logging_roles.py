@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import yaml
 from tests import rolekit
 
 STANDINS = rolekit.ROOT / "molecule/images/standins"
+CONFIG = "alloy/config/config.alloy"
 # Runs lines through the stages of the rendered configuration, as the stand-in for Alloy does in the test bed.
 RUNNER = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from pipeline import Entry, process, relabel
 from syntax import parse
@@ -27,11 +29,13 @@ for first, labels, line in json.load(sys.stdin):
         fixed = {"job": "j", "service": "other", "source": "journal"}
         labels = relabel(blocks["loki.relabel.journal"].blocks, {**fixed, **labels})
         labels = {k: v for k, v in labels.items() if not k.startswith("__")}
-    entry = Entry(dict(labels), line, 1)
+    entry = Entry(dict(labels), line, time.time_ns())
     for name in (first, "levels"):
-        fresh = Entry(entry.labels, entry.line, entry.at, entry.metadata)
-        entry = process(blocks["loki.process." + name].blocks, fresh)
-    print(json.dumps([entry.labels, entry.metadata, entry.line, entry.at]))
+        if isinstance(entry, Entry):
+            fresh = Entry(entry.labels, entry.line, entry.at, entry.metadata)
+            entry = process(blocks["loki.process." + name].blocks, fresh)
+    left_out = isinstance(entry, str)
+    print(json.dumps(entry if left_out else [entry.labels, entry.metadata, entry.line, entry.at]))
 """
 APP_LINE = {
     "time": "2026-01-02T03:04:05Z",
@@ -73,7 +77,7 @@ UNITS = [
 ]
 
 
-def _process(config: Path, *lines: tuple[str, dict[str, str], str]) -> list[list[Any]]:
+def _process(config: Path, *lines: tuple[str, dict[str, str], str]) -> list[Any]:
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, str(config)],
         input=json.dumps(lines),
@@ -86,8 +90,9 @@ def _process(config: Path, *lines: tuple[str, dict[str, str], str]) -> list[list
     return [json.loads(text) for text in done.stdout.splitlines()]
 
 
-def _docker(line: str) -> tuple[str, dict[str, str], str]:
-    wrapped = json.dumps({"log": line + "\n", "stream": "stdout", "time": "2026-01-02T03:04:05.678901234Z"})
+def _docker(line: str, age: float = 60) -> tuple[str, dict[str, str], str]:
+    written = time.strftime("%Y-%m-%dT%H:%M:%S.678901234Z", time.gmtime(time.time() - age))
+    wrapped = json.dumps({"log": line + "\n", "stream": "stdout", "time": written})
     return "containers", {"container": "app", "service": "app", "filename": "/x"}, wrapped
 
 
@@ -95,7 +100,7 @@ def _docker(line: str) -> tuple[str, dict[str, str], str]:
 def alloy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alloy")
     config = folder / "config.alloy"
-    config.write_text(rolekit.text(rolekit.component("alloy", folder), "alloy/config/config.alloy"))
+    config.write_text(rolekit.text(rolekit.component("alloy", folder), CONFIG))
     return config
 
 
@@ -106,11 +111,28 @@ def test_level_of_a_line(alloy: Path, line: str, level: str) -> None:
 
 
 def test_labels_are_few_and_the_rest_is_metadata(alloy: Path) -> None:
-    [[labels, metadata, line, at]] = _process(alloy, _docker(json.dumps(APP_LINE)))
+    before = time.time()
+    [[labels, metadata, line, at]] = _process(alloy, _docker(json.dumps(APP_LINE), age=3600))
     assert labels == {"source": "docker", "container": "app", "service": "app", "level": "info"}
     assert metadata == {"logger": "landfall.api", "request_id": "r-1", "tenant": "acme", "stream": "stdout"}
     assert line == json.dumps(APP_LINE)
-    assert at == 1767323045678901234
+    assert at % 10**9 == 678901234
+    assert 0 <= at // 10**9 - int(before - 3600) <= 1
+
+
+def test_lines_that_loki_would_refuse_for_their_age_are_left_out(alloy: Path, tmp_path: Path) -> None:
+    """Else old containers make Loki answer 400 on the day that the collector joins them, and somebody is woken."""
+    limit = 168 * 3600  # loki_reject_older_than
+    loki = rolekit.text(rolekit.component("loki", tmp_path), "loki/config/loki.yaml")
+    assert yaml.safe_load(loki)["limits_config"]["reject_old_samples_max_age"] == "168h"
+    old, young = _process(alloy, _docker("old", age=limit - 300), _docker("young", age=limit - 900))
+    assert old == "older_than_loki_takes"
+    assert young[2] == "young"
+    other = tmp_path / "config.alloy"
+    other.write_text(rolekit.text(rolekit.component("alloy", tmp_path, loki_reject_older_than="48h"), CONFIG))
+    assert _process(other, _docker("x", age=48 * 3600 - 300)) == ["older_than_loki_takes"]
+    other.write_text(rolekit.text(rolekit.component("alloy", tmp_path, alloy_drop_older_than=""), CONFIG))
+    assert _process(other, _docker("x", age=10**8))[0][2] == "x"
 
 
 @pytest.mark.parametrize(("unit", "service"), UNITS)
@@ -146,7 +168,7 @@ def test_a_container_that_is_being_replaced_keeps_its_name(alloy: Path, name: st
 
 def test_excluded_containers_are_dropped_before_they_are_read(tmp_path: Path) -> None:
     rendered = rolekit.component("alloy", tmp_path, alloy_exclude_containers=["noisy-.*", "other"])
-    text = rolekit.text(rendered, "alloy/config/config.alloy")
+    text = rolekit.text(rendered, CONFIG)
     dropped = re.search(r'regex +?= (".*?")\n +action +?= "drop"', text)
     assert dropped is not None
     for name, out in {"/noisy-1": True, "/other": True, "/48b9b551f91c_other": True, "/others": False}.items():
@@ -167,6 +189,8 @@ def _check(standin: str, *argv: str) -> subprocess.CompletedProcess[str]:
         ('    url = "', '    uri = "', 'unrecognized attribute name "uri"'),
         ("(?i)^(warn|40)$", "(?i)^(warn|40$", "error parsing regexp"),
         ('"loki" {', '"loki" ', "expected {"),
+        ('= "10070m"', '= "a week"', "older_than: not a valid duration"),
+        ("older_than ", "// older_than ", "must contain at least one of"),
     ],
 )
 def test_the_standin_for_alloy_refuses_what_alloy_refuses(alloy: Path, tmp_path: Path, old: str, new: str,
@@ -202,7 +226,7 @@ def test_the_standin_for_loki_refuses_what_loki_refuses(tmp_path: Path, old: str
     assert _check("loki", "-verify-config", f"-config.file={config}").returncode == code
 
 
-def test_loki_really_forgets(tmp_path: Path) -> None:
+def test_loki_is_told_to_forget(tmp_path: Path) -> None:
     rendered = rolekit.component("loki", tmp_path)
     config = yaml.safe_load(rolekit.text(rendered, "loki/config/loki.yaml"))
     assert config["compactor"]["retention_enabled"] is True
@@ -214,6 +238,14 @@ def test_loki_really_forgets(tmp_path: Path) -> None:
     assert "loki-data:/loki" in service["volumes"]
 
 
+@pytest.mark.parametrize(("collector", "expected"), [(True, True), ("true", True), (False, False), ("false", False)])
+def test_nobody_waits_for_logs_where_nothing_collects_them(
+    collector: bool | str, expected: bool, tmp_path: Path
+) -> None:
+    rendered = rolekit.component("loki", tmp_path, alloy_enabled=collector)
+    assert ("NoLogsReceived" in rolekit.text(rendered, "prometheus/rules.d/loki--loki.yml")) == expected
+
+
 @pytest.mark.parametrize(
     ("role", "variables", "words"),
     [
@@ -221,6 +253,7 @@ def test_loki_really_forgets(tmp_path: Path) -> None:
         ("loki", {"loki_retention": "12h"}, "loki_retention: is 12h; must be at least"),
         ("loki", {"loki_retention": "100h"}, "loki_retention: is 100h; must be at least 168h"),
         ("loki", {"loki_reject_older_than": "1w"}, "loki_reject_older_than: is 1w; must be whole hours"),
+        ("alloy", {"alloy_drop_older_than": "1w"}, "alloy_drop_older_than: is 1w; must be whole hours or minutes"),
         ("grafana", {"grafana_admin_password": "admin"}, "grafana_admin_password: is admin or shorter than 12"),
         ("grafana", {"grafana_root_url": "grafana.example.com"}, "grafana_root_url: is grafana.example.com; must be"),
         (

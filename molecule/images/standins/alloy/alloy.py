@@ -193,8 +193,8 @@ class Alloy:
             kept = []
             for entry in entries:
                 result = process(block.blocks, Entry(dict(entry.labels), entry.line, entry.at, dict(entry.metadata)))
-                if result is None:
-                    self.metrics.add("loki_process_dropped_lines_total", reason="drop_stage", component_id=block.id)
+                if isinstance(result, str):
+                    self.metrics.add("loki_process_dropped_lines_total", reason=result, component_id=block.id)
                 else:
                     kept.append(result)
             self._send(kept, [ref.name for ref in block.attributes["forward_to"]])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
+from standin import seconds, size
 from syntax import Block
 
 NANOSECONDS = 1_000_000_000
@@ -72,21 +74,26 @@ def text_of(value: Any) -> Optional[str]:
     return json.dumps(value, separators=(",", ":"))
 
 
-def process(stages: List[Block], entry: Entry) -> Optional[Entry]:
-    """Run the stages; None when one drops the line."""
+def process(stages: List[Block], entry: Entry) -> Union[Entry, str]:
+    """Run the stages; the reason when one drops the line."""
     entry.extracted = dict(entry.labels)
     for stage in stages:
         kind = stage.name.partition(".")[2]
         if kind == "drop":
             if _drops(stage, entry):
-                return None
+                return str(stage.attributes.get("drop_counter_reason", "drop_stage"))
             continue
         STAGES[kind](stage.attributes, entry)
     return entry
 
 
 def _drops(stage: Block, entry: Entry) -> bool:
+    """All that the stage names must hold."""
     get = stage.attributes.get
+    if get("older_than") and entry.at >= time.time_ns() - int(seconds(str(get("older_than"))) * NANOSECONDS):
+        return False
+    if get("longer_than") and len(entry.line.encode()) <= size(str(get("longer_than"))):
+        return False
     source = entry.line if not get("source") else text_of(entry.extracted.get(str(get("source")))) or ""
     if get("expression") and not re.search(str(get("expression")), source):
         return False

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Tuple
 
+from standin import seconds
+
 TOKEN = re.compile(
     r"(?P<space>[ \t\r]+|//[^\n]*|/\*.*?\*/)|(?P<line>\n)|(?P<string>\"(?:\\.|[^\"\\\n])*\"|`[^`]*`)"
     r"|(?P<number>-?\d+(?:\.\d+)?)|(?P<word>[A-Za-z_][A-Za-z0-9_]*)|(?P<op>[{}()\[\],=.])",
@@ -241,6 +243,15 @@ def _attributes(path: str, block: Block, allowed: str) -> None:
     for name, required in names.items():
         if required and name not in block.attributes:
             raise Invalid(f'Error: {path}:{block.line}:1: missing required attribute "{name}"')
+    for name in ("older_than", "max_age", "refresh_interval"):
+        if name in block.attributes:
+            try:
+                seconds(str(block.attributes[name]))
+            except ValueError as error:
+                raise Invalid(f"Error: {path}:{block.line}:1: {name}: {error}") from error
+    if block.name == "stage.drop" and not {"source", "expression", "older_than", "longer_than"} & set(block.attributes):
+        raise Invalid(f"Error: {path}:{block.line}:1: drop stage config must contain at least one of `source`, "
+                      "`expression`, `older_than` or `longer_than`")  # fmt: skip
     for name in ("expression", "regex"):
         if name in block.attributes:
             try:
