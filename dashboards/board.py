@@ -13,12 +13,16 @@ from grafana_foundation_sdk.models import dashboard as m
 from dashboards.kit import LOKI, PROMETHEUS, Panel
 
 GRID = 24  # columns
+PROJECT = "container_label_com_docker_compose_project"
 RUNBOOKS = "https://github.com/landfall/landfall/blob/main/docs/runbooks"
 
 
 @dataclass
 class Variable:
-    """A drop-down filled by `label_values(metric{…}, label)`: any number of values, `All` by default."""
+    """A drop-down filled by `label_values(metric{…}, label)`: any number of values, `All` by default.
+
+    `All` matches everything; that of a hidden one, which links use, stands for the values that there are.
+    """
 
     name: str
     label: str
@@ -26,6 +30,7 @@ class Variable:
     of: str = ""
     multi: bool = True
     loki: bool = False
+    hidden: bool = False
 
     def build(self) -> Any:
         """Return the SDK's builder of this variable."""
@@ -42,21 +47,23 @@ class Variable:
         built = built.sort(m.VariableSort.ALPHABETICAL_ASC).multi(self.multi)
         if self.multi:
             everything = m.VariableOption(selected=True, text=["All"], value=["$__all"])
-            built = built.include_all(True).all_value(".+").current(everything)
+            built = built.include_all(True).current(everything)
+            built = built.hide(m.VariableHide.HIDE_VARIABLE) if self.hidden else built.all_value(".+")
         return built
 
 
 @dataclass
 class Text:
-    """A field that takes any text, empty at first."""
+    """A field that takes any text."""
 
     name: str
     label: str
+    first: str = ""
 
     def build(self) -> Any:
         """Return the SDK's builder of this variable."""
-        empty = m.VariableOption(selected=True, text="", value="")
-        return dashboard.TextBoxVariable(self.name).label(self.label).default_value("").current(empty)
+        first = m.VariableOption(selected=True, text=self.first, value=self.first)
+        return dashboard.TextBoxVariable(self.name).label(self.label).default_value(self.first).current(first)
 
 
 @dataclass
@@ -78,7 +85,11 @@ class Choice:
 
 @dataclass
 class Board:
-    """One dashboard: `name` gives the uid `landfall-<name>` and the file name, `role` the folder it is shipped from."""
+    """One dashboard: `name` gives the uid `landfall-<name>` and the file name, `role` the folder it is shipped from.
+
+    `starts` says whose starts are marked: a pattern for components, so that services of any name are among them, or the
+    variable that chooses containers.
+    """
 
     name: str
     title: str
@@ -102,17 +113,21 @@ class Board:
 
     def _annotations(self) -> list[Any]:
         """Deploys and restarts: Prometheus returns the start time itself as value, which Grafana uses as the time."""
+        containers = processes = self.starts
+        if not self.starts.startswith("$"):
+            processes = self.starts.replace("-", "_")  # a component is a project of Compose, by the same words
+        which = ("name", "service") if self.starts.startswith("$") else (PROJECT, "component")
         marks = [
             (
                 "Container starts",
-                f'max by (name) (container_start_time_seconds{{name=~"{self.starts}"}}) * 1000',
+                f'max by (name) (container_start_time_seconds{{{which[0]}=~"{containers}"}}) * 1000',
                 "name",
                 "blue",
             ),
             (
                 "Process starts",
-                f'max by (job) (process_start_time_seconds{{job=~"{self.starts}"}}) * 1000',
-                "job",
+                f'max by (service) (process_start_time_seconds{{{which[1]}=~"{processes}"}}) * 1000',
+                "service",
                 "purple",
             ),
         ]

@@ -99,9 +99,13 @@ def see(title: str, board: str, query: str = "") -> dashboard.DashboardLink:
     return link(title, f"/d/landfall-{board}?" + (f"{query}&" if query else "") + "${__url_time_range}")
 
 
-def see_logs(container: str) -> dashboard.DashboardLink:
-    """Return a link to the log lines of `container` (a name, or a pattern such as `celery-.+`)."""
-    return see("Logs", "logs", f"var-container={container}")
+def see_logs(container: str = "") -> dashboard.DashboardLink:
+    """Return a link to the log lines of `container`, or of the services that the dashboard's variables choose.
+
+    Only a container whose name no inventory decides is named. A dashboard without `container` has the variable
+    `services` (boards/common.py). It goes into a text field, as a drop-down drops what is none of its own values.
+    """
+    return see("Logs", "logs", f"var-container={container}" if container else "var-only=${services:pipe}")
 
 
 def _common(panel: Any, title: str, text: str, unit: str, steps: Steps, queries: tuple[Q, ...], links: Any) -> Any:

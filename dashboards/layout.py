@@ -19,7 +19,8 @@ Every dashboard has a fixed uid (`landfall-<name>`), the tag `landfall`, a refre
 a menu of all Landfall dashboards, a variable for each data source, and marks for starts of containers and processes,
 which is when something was deployed or restarted. `Alerts firing` can be switched on as further marks. Panels link to
 the dashboards, log lines and runbook pages that help further; a link to a dashboard that is not deployed is left out.
-The address of the runbook pages is the hidden variable `runbooks`, which is `landfall_runbook_url` where Landfall deploys.
+The address of the runbook pages is the hidden variable `runbooks`: where Landfall deploys, `landfall_runbook_url`.
+Links to logs lead to the containers that the variables of the dashboard choose, whatever they are called.
 
 **Import by hand**: Dashboards → New → Import, upload the JSON file, choose the data sources in the drop-downs at the
 top of the dashboard. Nothing in the files names a server.
@@ -69,7 +70,7 @@ def page(boards: list[Board]) -> str:
     for board in boards:
         panels = [panel for _, row in board.rows for panel in row]
         queries = sum(len(panel.queries) for panel in panels)
-        names = ", ".join(variable.name for variable in board.variables)
+        names = ", ".join(variable.name for variable in board.variables if not getattr(variable, "hidden", False))
         text += f"| [{board.name}](#{board.name}) | {board.role} | {len(panels)} | {queries} | {names} |\n"
     for board in boards:
         text += f"\n## {board.name}\n\n{board.text} File: `{board.path}`.\n\n```\n{drawing(board)}\n```\n\n"

@@ -61,7 +61,7 @@ def values(board: dict[str, Any]) -> dict[str, str]:
     for variable in board["templating"]["list"]:
         current = variable.get("current", {}).get("value", "")
         everything = variable.get("includeAll") and current in ("$__all", ["$__all"])
-        found[variable["name"]] = variable["allValue"] if everything else str(current)
+        found[variable["name"]] = variable.get("allValue", ".+") if everything else str(current)
     return found
 
 

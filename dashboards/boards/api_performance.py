@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.boards.common import SEL, instance, job, mean, quantile, rate, share
+from dashboards.boards.common import SEL, instance, job, mean, quantile, rate, services, share
 from dashboards.kit import Q, bars, graph, rising, runbook, see, see_logs, stat, table
 
 ALL = f'{SEL}, endpoint=~"$endpoint", method=~"$method"'
@@ -26,12 +26,13 @@ BOARD = Board(
     title="Landfall / API performance",
     text="Request rate, error rate and latency of the HTTP services by endpoint, method and status.",
     role="app",
-    starts="app|app-.+",
+    starts="app",
     variables=[
         job(COUNT),
         instance(COUNT),
         Variable("endpoint", "Endpoint", f"{COUNT}{{{SEL}}}"),
         Variable("method", "Method", f"{COUNT}{{{SEL}}}"),
+        services(f"{COUNT}{{{SEL}}}"),
     ],
     rows=[
         (
@@ -45,7 +46,7 @@ BOARD = Board(
                     Q(share(rate(COUNT, ALL, SERVER), rate(COUNT, ALL))),
                     steps=ERRORS,
                     decimals=2,
-                    links=(runbook("HighAPIErrorRate"), see_logs("app")),
+                    links=(runbook("HighAPIErrorRate"), see_logs()),
                 ),
                 stat(
                     "Client errors",
@@ -117,7 +118,7 @@ BOARD = Board(
                     "reqps",
                     Q(rate(COUNT, ALL, 'status=~"[45].."', by="endpoint, status"), "{{status}} {{endpoint}}"),
                     width=8,
-                    links=(see_logs("app"),),
+                    links=(see_logs(),),
                 ),
                 graph(
                     "Errors by type",
@@ -125,7 +126,7 @@ BOARD = Board(
                     "ops",
                     Q(rate("errors_total", SEL, by="type, severity"), "{{severity}}: {{type}}"),
                     width=8,
-                    links=(see_logs("app"),),
+                    links=(see_logs(),),
                 ),
             ],
         ),

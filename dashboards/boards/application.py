@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board
-from dashboards.boards.common import SEL, instance, job, quantile, rate, share
+from dashboards.boards.common import SEL, instance, job, quantile, rate, services, share
 from dashboards.kit import Q, falling, graph, pie, rising, runbook, see, see_logs, stat
 
 SLOW = rising(2, 5)
@@ -13,8 +13,8 @@ BOARD = Board(
     title="Landfall / Application",
     text="What the application does for its users: requests, tasks, database, cache, AI and messages.",
     role="app",
-    starts="app|app-.+",
-    variables=[job("http_requests_total"), instance("http_requests_total")],
+    starts="app",
+    variables=[job("http_requests_total"), instance("http_requests_total"), services(f"http_requests_total{{{SEL}}}")],
     rows=[
         (
             "",
@@ -98,7 +98,7 @@ BOARD = Board(
                     "short",
                     Q(f"60 * {rate('errors_total', SEL, by='type')}", "{{type}} per minute"),
                     width=8,
-                    links=(see_logs("app"),),
+                    links=(see_logs(),),
                 ),
                 graph(
                     "AI request duration p95",
@@ -152,7 +152,7 @@ BOARD = Board(
                     width=6,
                     steps=rising(0.05, 0.15),
                     decimals=2,
-                    links=(runbook("HighAPIErrorRate"), see_logs("app")),
+                    links=(runbook("HighAPIErrorRate"), see_logs()),
                 ),
             ],
         ),

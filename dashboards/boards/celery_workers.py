@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.boards.common import SEL, instance, job, quantile, rate, share
+from dashboards.boards.common import SEL, instance, job, quantile, rate, services, share
 from dashboards.kit import ZERO_IS_BAD, Q, bars, graph, rising, runbook, see, see_logs, stat, table, timeline
 
 COUNT = "tasks_total"
@@ -13,19 +13,20 @@ QUEUE = 'queue_name=~"$queue"'
 FAILED = 'status="failure"'
 DONE = 'status=~"success|failure"'
 BACKLOG = rising(100, 1000)
-WORKER_LOGS = see_logs("celery-.%2B")
+WORKER_LOGS = see_logs()
 
 BOARD = Board(
     name="celery-workers",
     title="Landfall / Celery workers",
     text="What the workers do: throughput, failures and duration by task and worker type; what waits; who is there.",
     role="celery",
-    starts="celery-.+",
+    starts="celery",
     variables=[
         job(COUNT),
         instance(COUNT),
         Variable("task", "Task", f"{COUNT}{{{SEL}}}", of="task_name"),
         Variable("queue", "Queue", "celery_queue_length", of="queue_name"),
+        services(f"{COUNT}{{{SEL}}}"),
     ],
     rows=[
         (
@@ -260,7 +261,7 @@ BOARD = Board(
                     "bytes",
                     Q(f"sum by (job) (worker_memory_bytes{{{SEL}}}) > 0", "{{job}}"),
                     width=8,
-                    links=(see("Containers", "containers", "var-container=celery-.%2B"),),
+                    links=(see("Containers", "containers"),),
                 ),
                 graph(
                     "Database time in workers, p95",

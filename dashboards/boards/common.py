@@ -21,6 +21,11 @@ def instance(metric: str) -> Variable:
     return Variable("instance", "Instance", f'{metric}{{job=~"$job"}}')
 
 
+def services(metric: str) -> Variable:
+    """Return the hidden variable `services`: the containers that serve `metric`, for links to their logs."""
+    return Variable("services", "Services", metric, of="service", hidden=True)
+
+
 def _select(metric: str, matchers: tuple[str, ...]) -> str:
     return f"{metric}{{{', '.join(matchers)}}}" if matchers else metric
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board
-from dashboards.boards.common import OK_FAILED, SEL, UP_DOWN, instance, job, quantile, rate, share
+from dashboards.boards.common import OK_FAILED, SEL, UP_DOWN, instance, job, quantile, rate, services, share
 from dashboards.kit import ANY_IS_BAD, Q, falling, graph, rising, runbook, see, see_logs, stat
 
 MEMORY = rising(0.7, 0.8)
@@ -18,7 +18,7 @@ BOARD = Board(
     text="Connection pool and queries of the database; memory, keys, hit rate and commands of Redis.",
     role="redis_exporter",
     starts="redis|redis-exporter|app",
-    variables=[job("redis_up"), instance("redis_up")],
+    variables=[job("redis_up"), instance("redis_up"), services("db_queries_total")],
     rows=[
         (
             "Redis at a glance",
@@ -289,7 +289,7 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, "db_query_duration_seconds", by="operation"), "{{operation}}"),
                     steps=rising(1, 2),
-                    links=(runbook("HighDatabaseLatency"), see_logs("app")),
+                    links=(runbook("HighDatabaseLatency"), see_logs()),
                 ),
                 graph(
                     "Query duration percentiles",

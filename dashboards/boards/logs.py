@@ -5,8 +5,9 @@ from __future__ import annotations
 from dashboards.board import Board, Text, Variable
 from dashboards.kit import Q, graph, link, logs, rising, runbook, see, stat
 
-CHOSEN = '{source="docker", container=~"$container", level=~"$level"} |~ "(?i)$search"'
-BAD = '{source="docker", container=~"$container", level=~"error|critical"}'
+FROM = 'source="docker", container=~"$container", container=~"${only:raw}"'
+CHOSEN = f'{{{FROM}, level=~"$level"}} |~ "(?i)$search"'
+BAD = f'{{{FROM}, level=~"error|critical"}}'
 JOURNAL = '{source="journal", level=~"$level"} |~ "(?i)$search"'
 
 BOARD = Board(
@@ -21,6 +22,7 @@ BOARD = Board(
     variables=[
         Variable("container", "Container", "", loki=True),
         Variable("level", "Level", "", loki=True),
+        Text("only", "Containers by pattern", first=".+"),
         Text("search", "Search"),
     ],
     rows=[

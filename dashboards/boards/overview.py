@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.boards.common import UP_DOWN, instance, job, quantile, rate, share
+from dashboards.boards.common import UP_DOWN, instance, job, quantile, rate, services, share
 from dashboards.kit import ANY_IS_BAD, Q, graph, link, rising, runbook, see, see_logs, stat, table, timeline
 
 COUNT = "http_requests_total"
@@ -25,11 +25,12 @@ BOARD = Board(
     title="Landfall / Overview",
     text="The whole stack on one pane: service health, requests and errors, Celery, resources, firing alerts.",
     role="prometheus",
-    starts="app|app-.+|celery-.+",
+    starts="app|celery",
     variables=[
         job("up"),
         instance("up"),
         Variable("service", "Service", 'up{job=~"$job"}'),
+        services(COUNT),
     ],
     rows=[
         (
@@ -69,7 +70,7 @@ BOARD = Board(
                     width=3,
                     steps=rising(0.05, 0.15),
                     decimals=2,
-                    links=(runbook("HighAPIErrorRate"), see_logs("app")),
+                    links=(runbook("HighAPIErrorRate"), see_logs()),
                 ),
                 stat(
                     "Latency p95",

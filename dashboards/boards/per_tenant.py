@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.boards.common import SEL, instance, job, quantile, rate, share
+from dashboards.boards.common import SEL, instance, job, quantile, rate, services, share
 from dashboards.kit import Q, bars, falling, graph, pie, rising, runbook, see, see_logs, stat, table
 
 COUNT = "enhancement_requests_total"
@@ -24,11 +24,12 @@ BOARD = Board(
     title="Landfall / Tenants",
     text="Enhancement requests of each tenant: how many, how many succeed, how long they take and wait.",
     role="app",
-    starts="app|celery-enhancement|app-.+",
+    starts="app|celery",
     variables=[
         job(COUNT),
         instance(COUNT),
         Variable("tenant_id", "Tenant", f"{COUNT}{{{SEL}}}"),
+        services(f"{COUNT}{{{SEL}}}"),
     ],
     rows=[
         (
@@ -61,7 +62,7 @@ BOARD = Board(
                     Q(_success()),
                     steps=falling(0.9, 0.98),
                     decimals=2,
-                    links=(see_logs("celery-enhancement"),),
+                    links=(see_logs(),),
                 ),
                 stat(
                     "p95",
@@ -125,7 +126,7 @@ BOARD = Board(
                         f" or 0 * {rate(COUNT, ALL, DONE, by='tenant_id')})",
                         "{{tenant_id}} per minute",
                     ),
-                    links=(see_logs("celery-enhancement"),),
+                    links=(see_logs(),),
                 ),
             ],
         ),
