@@ -16,6 +16,9 @@ CRASH = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--no-such-fla
 DEAF = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--web.listen-address=127.0.0.1:9090"]}')
 REDIS = ("--tags", "redis", "-e", "redis_memory=600m")
 
+# A quote too many, and the rule file is no YAML any more
+BROKEN_RULE = ("-e", '{"redis_exporter_alert_unacked_for": "\\"5m"}')
+
 # Runs on the VPS: waits until the new compose file is in place, then kills -9 whoever holds the engine's lock, which
 # is the module between swap and record.
 KILLER = r"""
@@ -79,6 +82,53 @@ def test_the_checker_runs_under_check_mode_too(host: Any) -> None:
     text, _figures, status = play("--check", "--tags", "prometheus", "-e", "prometheus_scrape_interval=fifteen")
     assert status != 0 and "promtool" in text, text
     assert serves(host)
+
+
+def test_a_rule_that_does_not_parse_never_becomes_live(host: Any) -> None:
+    path = "/opt/landfall/prometheus/rules.d/redis-exporter--redis.yml"
+    before = identity(host, "redis-exporter"), identity(host, "prometheus"), probe.output(host, "cat", path)
+    for more in (("--check",), ()):
+        text, figures, status = play(*more, "--tags", "redis_exporter", *BROKEN_RULE)
+        assert status != 0 and figures["changed"] == 0, text
+        plain = " ".join(text.split())
+        assert re.search(r"prometheus/rules\.d: .*redis-exporter--redis\.yml: yaml: line \d+: did not find", plain), (
+            text
+        )
+    after = identity(host, "redis-exporter"), identity(host, "prometheus"), probe.output(host, "cat", path)
+    assert after == before
+    assert serves(host)
+
+
+def test_a_rule_that_came_before_prometheus_is_refused_before_prometheus_is_placed(host: Any) -> None:
+    """As on a bare VPS: who ships the rule serves, and Prometheus comes with the next run, once the rule is right."""
+    assert play("--tags", "prometheus", "-e", "prometheus_enabled=false")[2] == 0
+    text, _figures, status = play(*BROKEN_RULE)
+    assert status != 0, text
+    plain = " ".join(text.split())
+    assert re.search(r"prometheus: prometheus/rules\.d: .*redis-exporter--redis\.yml: yaml: line \d+:", plain), text
+    assert "prometheus" not in probe.containers(host)
+    for path in ("/opt/landfall/prometheus/compose.yaml", "/opt/landfall/.state/prometheus.json"):
+        assert not host.file(path).exists, path
+    assert record(host, "redis_exporter")["proven"] and not host.file("/opt/landfall/.state/lock").exists
+    text, _figures, status = play()
+    assert status == 0 and serves(host), text
+    assert unchanged(*play())
+
+
+def test_a_dashboard_whose_uid_another_has_never_becomes_live(host: Any) -> None:
+    folder = "/opt/landfall/grafana/dashboards.d"
+    mine, other = f"{folder}/redis-exporter--database-redis.json", f"{folder}/of-an-earlier-play--redis.json"
+    probe.output(host, "mv", mine, other)
+    try:
+        text, figures, status = play("--tags", "redis_exporter")
+        plain = " ".join(text.split())
+        assert status != 0 and figures["changed"] == 0, text
+        assert "redis-exporter--database-redis.json: its uid landfall-database-redis is that of" in plain, text
+        assert "of-an-earlier-play--redis.json already" in plain and not host.file(mine).exists
+    finally:
+        probe.output(host, "rm", other)
+    text, figures, status = play("--tags", "redis_exporter")
+    assert status == 0 and figures["changed"] == 1 and host.file(mine).exists, text
 
 
 def test_a_version_that_does_not_serve_is_undone_and_says_why(host: Any) -> None:
@@ -197,8 +247,17 @@ def test_absent_removes_everything_but_the_data(host: Any) -> None:
 
 def test_bad_input_stops_the_run_before_anything_changed(host: Any) -> None:
     before = {name: probe.identity(entry) for name, entry in probe.containers(host).items()}
-    text, figures, status = play("-e", "redis_maxmemry=1", "-e", "prometheus_image=prom/prometheus:latest")
+    wrong = (
+        "-e",
+        "redis_maxmemry=1",
+        "-e",
+        "prometheus_image=prom/prometheus:latest",
+        "-e",
+        "prometheus_sample_limit=0",
+    )
+    text, figures, status = play(*wrong)
     assert status != 0 and figures["changed"] == 0, text
+    assert "prometheus_sample_limit: 0 is no bound; give an amount above 0" in " ".join(text.split()), text
     assert "did you mean redis_maxmemory?" in text and "'latest'" in text and "nothing was changed" in text, text
     assert {name: probe.identity(entry) for name, entry in probe.containers(host).items()} == before
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils.host import STATE_DIR
 from ansible_collections.landfall.vps.plugins.module_utils.plan import owns
@@ -40,8 +40,7 @@ def run(
             done = subprocess.run(
                 list(argv),
                 stdin=handle,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                capture_output=True,
                 timeout=timeout,
                 check=False,
                 env=environment,
@@ -52,8 +51,10 @@ def run(
         raise CommandFailed("'{0}' cannot be run: {1}".format(argv[0], error)) from error
     text = done.stdout.decode("utf-8", "replace")
     if done.returncode != 0:
+        # What is wrong comes last, and so stays when a checker says a lot of files that are right
+        told = "{0}\n{1}".format(text.strip(), done.stderr.decode("utf-8", "replace").strip()).strip()
         raise CommandFailed(
-            "'{0}' failed with exit code {1}: {2}".format(" ".join(argv[:4]), done.returncode, text.strip()[-2000:])
+            "'{0}' failed with exit code {1}: {2}".format(" ".join(argv[:4]), done.returncode, told[-2000:])
         )
     return text
 
@@ -212,6 +213,15 @@ def _checker(
     return check
 
 
+def _folder_checker(place: str, image: str, argv: Sequence[str], files: Mapping[str, str]) -> Check:
+    """A check of all files of a drop-in folder in one run; ``files`` maps the path of each to what is to be read."""
+    mounts: List[str] = []
+    shown = ["{0}/{1}".format(SCRATCH, os.path.basename(path)) for path in files]
+    for source, target in zip(files.values(), shown):
+        mounts += ["-v", "{0}:{1}:ro".format(source, target)]
+    return _checker(place, image, [*argv, *shown], mounts, "65534:65534", {})
+
+
 def component_checks(
     name: str, staged: str, root: str, checks: Sequence[Any], uid: int, images: Mapping[str, Any]
 ) -> List[Check]:
@@ -260,11 +270,38 @@ def drop_in_checks(
             note = "{0} files in {1} are not checked: image {2} is gone".format(len(paths), place, image)
             jobs.append(_left_out(note))
             continue
-        mounts: List[str] = []
-        shown = ["{0}/{1}".format(SCRATCH, os.path.basename(path)) for path in paths]
-        for path, target in zip(paths, shown):
-            mounts += ["-v", "{0}:{1}:ro".format(os.path.join(staged, path), target)]
-        jobs.append(_checker(place, image, [*argv, *shown], mounts, "65534:65534", {}))
+        jobs.append(_folder_checker(place, image, argv, {path: os.path.join(staged, path) for path in paths}))
+    return jobs
+
+
+def received_checks(
+    name: str,
+    staged: str,
+    root: str,
+    drop_ins: Mapping[str, Any],
+    image: str,
+    wanted: Iterable[str],
+    records: Mapping[str, Any],
+    images: Mapping[str, Any],
+) -> List[Check]:
+    """The checks of all files in the drop-in folders of a component that is about to be started with ``image``.
+
+    Nobody could check those that came before its first start, and a new image may refuse what the old one took. Of its
+    own files, ``wanted``, the staged ones count.
+    """
+    theirs = {path for other, record in records.items() if other != name for path in record.get("files") or {}}
+    sources = {path: os.path.join(root, path) for path in theirs if os.path.exists(os.path.join(root, path))}
+    sources.update({path: os.path.join(staged, path) for path in wanted})
+    jobs = []
+    for folder, options in drop_ins.items():
+        place, argv = "{0}/{1}".format(name, folder), (options or {}).get("check")
+        files = {path: source for path, source in sorted(sources.items()) if os.path.dirname(path) == place}
+        if not argv or not files:
+            continue
+        if image in images:
+            jobs.append(_folder_checker(place, image, argv, files))
+        else:
+            jobs.append(_left_out("{0}: image {1} is not on the VPS yet".format(argv[0], image)))
     return jobs
 
 

@@ -114,11 +114,25 @@ class Converger:
         faults = placed_faults(self.root, self.staged, self.desired.files, plan.files)
         if faults:
             raise compose.Refused("; ".join(faults))
-        images = self.docker.images()
+        images, known = self.docker.images(), read_records(self.root)
         own = plan.up or any(planning.owns(self.desired.name, path) for path in plan.files)
+        # What a start reads anyway is checked with all the rest that it reads
+        apart = {path: kind for path, kind in plan.files.items() if not (plan.up and self._receives(path))}
         # Each checker is a container of its own and most of its time is Docker's, so they run side by side
         with ThreadPoolExecutor(max_workers=4) as pool:
-            jobs = compose.drop_in_checks(self.desired.name, self.staged, plan.files, read_records(self.root), images)
+            jobs = compose.drop_in_checks(self.desired.name, self.staged, apart, known, images)
+            if plan.up:
+                image = min(self.desired.containers.values(), key=lambda c: c.service).image
+                jobs += compose.received_checks(
+                    self.desired.name,
+                    self.staged,
+                    self.root,
+                    self.meta.get("drop_ins") or {},
+                    image,
+                    self.desired.files,
+                    known,
+                    images,
+                )
             if own:
                 jobs += compose.component_checks(
                     self.desired.name,
@@ -129,6 +143,10 @@ class Converger:
                     images,
                 )
             self.notes += [note for note in pool.map(lambda job: job(), jobs) if note]
+
+    def _receives(self, path: str) -> bool:
+        folders = ["{0}/{1}".format(self.desired.name, folder) for folder in self.meta.get("drop_ins") or {}]
+        return os.path.dirname(path) in folders
 
     def rehearse(self, plan: planning.Plan) -> None:
         """What a check-mode run does on the VPS: stage in a private folder and run the checkers. Raises Refused."""
