@@ -69,6 +69,18 @@ def log_tail(docker: Docker, containers: Iterable[str]) -> str:
     return "\n".join(parts)
 
 
+def _ask_to_reload(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> str:
+    """Ask once; return what it said when it refused, otherwise an empty string. Raises Unproven when nobody answers."""
+    if spec.get("exec"):
+        code, text = docker.execute(container, [str(part) for part in spec["exec"]])
+        if code:
+            raise Unproven("reload of {0} failed: exit code {1}: {2}".format(container, code, text.strip()[-1000:]))
+        return ""
+    host = address(docker, spec.get("host") or container, network)
+    status, text = fetch("http://{0}:{1}{2}".format(host, spec["port"], spec["path"]), method="POST", timeout=30)
+    return "{0} {1}".format(status, text.strip()[:1000]) if status >= 300 else ""
+
+
 def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, containers: List[str]) -> None:
     """Make a running program take in its files. Raises Unproven when it refuses, or answers nobody for 30 s."""
     spec = dict(meta.get("reload") or {})
@@ -79,17 +91,15 @@ def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, cont
     deadline = time.monotonic() + RELOAD_PATIENCE
     while True:
         try:
-            host = address(docker, spec.get("host") or container, network)
-            url = "http://{0}:{1}{2}".format(host, spec["port"], spec["path"])
-            status, text = fetch(url, method="POST", timeout=30)
+            refused = _ask_to_reload(docker, spec, container, network)
             break
         except Unproven:
             # It may have been started a moment ago and not listen yet
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
-    if status >= 300:
-        raise Unproven("reload of {0} was refused: {1} {2}".format(container, status, text.strip()[:1000]))
+    if refused:
+        raise Unproven("reload of {0} was refused: {1}".format(container, refused))
 
 
 def undo(store: Store, docker: Docker, network: str, force: bool = False) -> str:

@@ -63,6 +63,10 @@ options:
       signal:
         description: Signal to send instead of a POST.
         type: str
+      exec:
+        description: Command inside the container instead of a POST; it failed if its exit code is not 0.
+        type: list
+        elements: str
       files:
         description: Patterns below the component's folder that it can take in without a restart.
         type: list
