@@ -25,10 +25,24 @@ from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, render
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import render_file
 
-__all__ = ["ENGINE", "ROLES", "ROOT", "Rendered", "component", "component_names", "compose", "defaults", "inventory",
-           "options", "role_names", "services", "targets", "tasks", "template", "text"]  # fmt: skip
+__all__ = ["ENGINE", "OPTIONAL", "ROLES", "ROOT", "Rendered", "component", "component_names", "compose", "defaults",
+           "deployed", "inventory", "options", "role_names", "services", "targets", "tasks", "template",
+           "text"]  # fmt: skip
 ROLES = ROOT / "roles"
 SHARED = ROLES / "landfall" / "templates"
+# Roles that an empty inventory leaves out, each with what an inventory says to have it
+OPTIONAL: Dict[str, Dict[str, Any]] = {
+    "caddy": {
+        "caddy_app_host": "app.landfall.test",
+        "caddy_grafana_host": "grafana.landfall.test",
+        "caddy_tls": "internal",
+    },
+    "postgres_exporter": {
+        "postgres_exporter_enabled": True,
+        "postgres_exporter_host": "db.example.com",
+        "postgres_exporter_password": "AnExampleThatIsLongEnoughToBeFoundAnywhere",
+    },
+}
 ENGINE = "landfall.vps.component"
 
 
@@ -110,7 +124,12 @@ def component(role: str, secrets: Path, **more: Any) -> Rendered:
     def render_text(source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
         return render_file(templar, role_path, source, folders, {**variables, **more}, delimiters)
 
-    return render(checked.validated_parameters, role_path, render_text, str(SHARED))
+    return render(checked.validated_parameters, role_path, render_text, str(SHARED), variables["inventory_hostname"])
+
+
+def deployed(role: str, secrets: Path, **more: Any) -> Rendered:
+    """The role's component, switched on where an empty inventory leaves it out."""
+    return component(role, secrets, **{**OPTIONAL.get(role, {}), **more})
 
 
 def text(rendered: Rendered, path: str) -> str:

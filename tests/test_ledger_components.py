@@ -24,7 +24,7 @@ GATEWAY = "172.30.0.1"  # the first address of landfall_subnet: node-exporter's,
 
 @cache
 def _rendered(role: str) -> rolekit.Rendered:
-    return rolekit.component(role, Path(_FOLDER.name))
+    return rolekit.deployed(role, Path(_FOLDER.name))
 
 
 def _service(role: str, **more: Any) -> dict[str, Any]:
@@ -289,8 +289,8 @@ def test_named_volumes() -> None:
     """DKR-16."""
     documents = [rolekit.compose(_rendered(role)) for role in rolekit.component_names()]
     found = {volume for document in documents for volume in document.get("volumes") or {}}
-    assert found == {"alertmanager-data", "alloy-data", "app-data", "grafana-data", "loki-data", "prometheus-data",
-                     "redis-data"}  # fmt: skip
+    assert found == {"alertmanager-data", "alloy-data", "app-data", "caddy-data", "grafana-data", "loki-data",
+                     "prometheus-data", "redis-data"}  # fmt: skip
 
 
 def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from dashboards.boards import (
     monitoring_stack,
     overview,
     per_tenant,
+    postgresql,
+    proxy,
     slo,
 )
 
@@ -25,8 +27,10 @@ BOARDS: list[Board] = [
     slo.BOARD,
     celery_workers.BOARD,
     database_redis.BOARD,
+    postgresql.BOARD,
     host.BOARD,
     containers.BOARD,
     logs.BOARD,
+    proxy.BOARD,
     monitoring_stack.BOARD,
 ]

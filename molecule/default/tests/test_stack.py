@@ -117,7 +117,7 @@ def test_a_ticket_is_counted_queued_and_enhanced(host: Any, found: dict[str, pro
     assert probe.eventually(moved, 90), (before, probe.value(host, queued), probe.value(host, done))
 
 
-def test_nothing_but_ssh_listens_on_an_address_that_others_reach(host: Any) -> None:
+def test_nothing_but_ssh_and_the_proxy_listens_on_an_address_that_others_reach(host: Any) -> None:
     reachable = set()
     for line in probe.output(host, "ss", "-Htuln").splitlines():
         address, port = line.split()[4].rsplit(":", 1)
@@ -125,7 +125,7 @@ def test_nothing_but_ssh_listens_on_an_address_that_others_reach(host: Any) -> N
             reachable.add((address, port))
     # node-exporter, and the receiver of alerts that prepare.yml starts: on the gateway of the bridge only
     gateway = {(address, port) for address, port in reachable if port in ("9100", "9099")}
-    assert {port for _address, port in reachable - gateway} == {"22"}
+    assert {port for _address, port in reachable - gateway} == {"22", "80", "443"}
     assert gateway == {("172.30.0.1", "9100"), ("172.30.0.1", "9099")}
 
 

@@ -1,0 +1,129 @@
+"""The proxy with TLS: what its role makes of the sites (PRM-23), and what it refuses before anything changes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import rolekit
+
+HASH = "$2a$14$" + "a" * 53
+PEM = "-----BEGIN {0}-----\nMIIB\n-----END {0}-----\n"
+SHOP = {"host": "shop.example.org", "upstreams": ["app:8000"]}
+
+
+def caddyfile(folder: Path, **variables: Any) -> str:
+    return rolekit.text(rolekit.component("caddy", folder, **variables), "caddy/config/Caddyfile")
+
+
+def test_without_a_site_nothing_listens(tmp_path: Path) -> None:
+    assert not rolekit.component("caddy", tmp_path).desired.present
+
+
+def test_two_names_are_enough(tmp_path: Path) -> None:
+    names = {"caddy_app_host": "app.example.org", "caddy_grafana_host": "grafana.example.org"}
+    rendered = rolekit.component("caddy", tmp_path, **names)
+    text = rolekit.text(rendered, "caddy/config/Caddyfile")
+    assert "\napp.example.org {\n" in text and "reverse_proxy app:8000 {" in text
+    assert "\ngrafana.example.org {\n" in text and "reverse_proxy grafana:3000 {" in text
+    assert "tls internal" not in text and text.count("Strict-Transport-Security") == 2
+    ini = rolekit.text(rolekit.component("grafana", tmp_path, **names), "grafana/config/grafana.ini")
+    assert "root_url = https://grafana.example.org/" in ini
+    assert "cookie_secure = true" in ini
+    (_name, service), *others = rolekit.services(rendered)
+    assert not others
+    assert service["networks"]["landfall"]["aliases"] == ["app.example.org", "grafana.example.org"]
+
+
+def test_replicas_and_own_services_are_found(tmp_path: Path) -> None:
+    services = [
+        {"name": "mailer", "image": "x/mailer:1.0"},
+        {
+            "name": "gateway",
+            "image": "x/gateway:1.0",
+            "port": 3000,
+            "replicas": 2,
+            "metrics": {"port": 3000, "path": "/api/m"},
+        },
+    ]
+    text = caddyfile(tmp_path, caddy_app_host="shop.example.org", app_services=services)
+    assert "reverse_proxy gateway-1:3000 gateway-2:3000 {" in text
+    assert "@private path /metrics /metrics/* /api/m /api/m/*\n" in text
+
+
+def test_metrics_of_the_sites_are_not_public(tmp_path: Path) -> None:
+    text = caddyfile(tmp_path, caddy_sites=[SHOP, {**SHOP, "host": "other.example.org", "private_paths": ["/inner/"]}])
+    assert "@private path /metrics /metrics/*\n" in text
+    assert "@private path /inner/ /inner/*\n" in text
+    assert text.count("respond @private 404") == 2
+
+
+def test_users_and_keys_are_secret_files(tmp_path: Path) -> None:
+    site = {
+        **SHOP,
+        "users": {"bob": HASH},
+        "certificate": PEM.format("CERTIFICATE"),
+        "key": PEM.format("PRIVATE KEY"),
+    }
+    rendered = rolekit.component("caddy", tmp_path, caddy_sites=[site])
+    text = rolekit.text(rendered, "caddy/config/Caddyfile")
+    assert "tls /run/secrets/shop.example.org.crt /run/secrets/shop.example.org.key" in text
+    assert "import /run/secrets/shop.example.org.users" in text
+    secret = {path for path in rendered.contents if path.startswith("caddy/secrets/")}
+    assert secret == {f"caddy/secrets/shop.example.org.{end}" for end in ("crt", "key", "users")}
+    assert rolekit.text(rendered, "caddy/secrets/shop.example.org.users") == f"basic_auth {{\n\tbob {HASH}\n}}\n"
+    others = b"".join(content for path, content in rendered.contents.items() if path not in secret)
+    assert HASH.encode() not in others and b"MIIB" not in others
+
+
+def test_every_site_is_probed_through_tls(tmp_path: Path) -> None:
+    sites = [{**SHOP, "health": "/health"}, {**SHOP, "host": "shop.test", "tls": "internal", "users": {"bob": HASH}}]
+    found = rolekit.targets(rolekit.component("caddy", tmp_path, caddy_sites=sites))
+    probes = {entry["labels"]["instance"]: entry for entry in found if entry["labels"]["job"] == "blackbox"}
+    assert set(probes) == {"https://shop.example.org/health", "https://shop.test/"}
+    public, own = probes["https://shop.example.org/health"]["labels"], probes["https://shop.test/"]["labels"]
+    assert (public["__param_module"], own["__param_module"]) == ("https_reachable", "https_own_authority")
+    assert "certificate" not in public and own["certificate"] == "own"
+    blackbox = rolekit.text(rolekit.component("blackbox_exporter", tmp_path), "blackbox_exporter/config/blackbox.yml")
+    assert "  https_reachable:\n" in blackbox and "  https_own_authority:\n" in blackbox
+    without = rolekit.component("caddy", tmp_path, caddy_sites=sites, blackbox_exporter_enabled=False)
+    assert [entry["labels"]["job"] for entry in rolekit.targets(without)] == ["caddy"]
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        ({"host": "https://shop.example.org"}, "https://shop.example.org: no name of a host"),
+        ({"host": "Shop.example.org"}, "no name of a host; write one such as app.example.org, in small letters"),
+        ({"host": "192.0.2.1"}, "192.0.2.1: no name of a host"),
+        ({"host": "shop.test"}, "shop.test: no public authority gives a certificate for this name; set tls: internal"),
+        ({"upstreams": []}, "shop.example.org: upstreams is empty"),
+        ({"upstreams": ["app"]}, "upstreams: 'app' is no name:port; write one such as app:8000"),
+        ({"upstreams": ["http://app:8000"]}, "'http://app:8000' is no name:port"),
+        ({"upstreams": ["prometheus:9090"]}, "prometheus:9090 asks nobody for a password; name users who may enter"),
+        ({"users": {"bob": "secret"}}, "users: what is kept for bob is no bcrypt hash; make one with"),
+        ({"certificate": "MIIB"}, "certificate is no PEM"),
+        ({"certificate": PEM.format("CERTIFICATE")}, "certificate and key go together; give both or none"),
+        ({"key": PEM.format("PRIVATE KEY")}, "certificate and key go together; give both or none"),
+        ({"private_paths": ["metrics"]}, "private path 'metrics' must start with a slash"),
+        ({"private_paths": ["/a*"]}, "private path '/a*' must start with a slash and hold neither blanks nor *"),
+        ({"health": "health"}, "health: 'health' is no path; write one such as /health"),
+    ],
+)
+def test_refused_before_anything_changes(site: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=re.escape(words)):
+        caddyfile(tmp_path, caddy_sites=[{**SHOP, **site}])
+
+
+def test_a_site_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=re.escape("caddy_sites: shop.example.org is there twice")):
+        caddyfile(tmp_path, caddy_sites=[SHOP, SHOP])
+
+
+def test_what_is_refused_does_not_show_the_hash(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="no bcrypt hash") as refused:
+        caddyfile(tmp_path, caddy_sites=[{**SHOP, "users": {"bob": "hunter2hunter2"}}])
+    assert "hunter2" not in str(refused.value)
