@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPOSITIONS = ROOT / "tests" / "expositions"
 CONTRACT = ROOT / "docs" / "architecture.md"
 # Labels of every scraped series: by Prometheus itself and by the target files of the engine
-TARGET_LABELS = frozenset({"job", "instance", "service", "component"})
+TARGET_LABELS = frozenset({"job", "instance", "service", "component", "node"})
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+[-+0-9eE.NnaIif]+(?:\s+\d+)?$")
 _LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
 _METRIC = re.compile(r"`([a-z_]+)(?:\{([a-z_,]+)\})?`")

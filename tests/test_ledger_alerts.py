@@ -136,8 +136,9 @@ def _alert(name: str, severity: str = "warning", /, **labels: str) -> dict[str, 
 
 
 INHIBITED: list[tuple[dict[str, str], dict[str, str], bool]] = [
-    (_alert("HostDown", "critical"), _alert("TargetDown", job="redis-exporter"), True),
-    (_alert("HostDown", "critical"), _alert("Watchdog", "info"), False),
+    (_alert("HostDown", "critical", node="a"), _alert("TargetDown", job="redis-exporter", node="a"), True),
+    (_alert("HostDown", "critical", node="a"), _alert("TargetDown", job="redis-exporter", node="b"), False),
+    (_alert("HostDown", "critical", node="a"), _alert("Watchdog", "info", node="a"), False),
     (_alert("ApplicationDown", "critical", component="app", service="app"),
      _alert("SlowAPILatency", component="app", service="app"), True),
     (_alert("ApplicationDown", "critical", component="app", service="app"),

@@ -127,7 +127,7 @@ def test_exporters_know_every_queue(tmp_path: Path) -> None:
 def test_prometheus_scrapes_what_components_ship(tmp_path: Path) -> None:
     config = _prometheus(tmp_path)
     assert config["global"]["scrape_interval"] == config["global"]["evaluation_interval"] == "15s"
-    assert config["global"]["external_labels"] == {"cluster": "vps", "environment": "production"}
+    assert config["global"]["external_labels"] == {"cluster": "vps", "environment": "production", "node": "vps"}
     assert [job["job_name"] for job in config["scrape_configs"]] == ["landfall"]
     volumes = dict(rolekit.services(rolekit.component("prometheus", tmp_path)))["prometheus"]["volumes"]
     places = {volume.split(":")[1]: volume.split(":")[0] for volume in volumes}

@@ -83,7 +83,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             return render_file(self._templar, role_path, source, folders, {**task_vars, **more}, delimiters)
 
         try:
-            return render(options, role_path, render_text, shared)
+            return render(options, role_path, render_text, shared, str(task_vars["inventory_hostname"]))
         except TemplateError as error:
             raise AnsibleActionFail(str(error)) from error
         except RenderError as error:

@@ -95,12 +95,13 @@ def _containers(compose_text: str, source: str) -> Dict[str, Container]:
     return result
 
 
-def targets(component: str, scrape: List[Mapping[str, Any]], first: str) -> List[Dict[str, Any]]:
-    """Entries of a Prometheus file_sd file for ``scrape``; ``first`` is the component's first container."""
+def targets(component: str, scrape: List[Mapping[str, Any]], first: str, node: str) -> List[Dict[str, Any]]:
+    """Entries of a Prometheus file_sd file; ``first`` is the component's first container, ``node`` the VPS's name."""
     result = []
     for item in scrape:
         service = item.get("service") or first
         labels: Dict[str, str] = {"job": item.get("job") or service, "service": service, "component": component}
+        labels["node"] = node
         if item.get("path") and item["path"] != "/metrics":
             labels["__metrics_path__"] = item["path"]
         if item.get("scheme") and item["scheme"] != "http":
@@ -118,7 +119,7 @@ def _with_service(items: List[Any], first: str) -> List[Any]:
     return [{**item, "service": item.get("service") or first} for item in items]
 
 
-def complete(options: Mapping[str, Any], containers: Mapping[str, Container]) -> Dict[str, Any]:
+def complete(options: Mapping[str, Any], containers: Mapping[str, Container], node: str) -> Dict[str, Any]:
     """The component's options with every implied container named, as kept in its record."""
     first = next(iter(containers))
     checks = [item if isinstance(item, dict) else {"argv": item} for item in options["check"]]
@@ -132,7 +133,7 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container]) ->
         "prove_timeout": options["prove_timeout"],
         "apply_timeout": options["apply_timeout"],
         "image_timeout": options["image_timeout"],
-        "targets": targets(options["name"], options["scrape"], first),
+        "targets": targets(options["name"], options["scrape"], first, node),
         "drop_ins": options["drop_ins"],
         "exercise": {
             "requests": _with_service((options["exercise"] or {}).get("requests") or [], first),
@@ -149,11 +150,11 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container]) ->
     return result
 
 
-def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, shared: str) -> Rendered:
+def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, shared: str, node: str) -> Rendered:
     """Render everything that the role at ``role_path`` holds for the component described by ``options``.
 
-    ``shared`` is the folder of the templates that all roles use. Raises RenderError, or whatever ``render_text``
-    raises for an undefined variable or a refused value.
+    ``shared`` is the folder of the templates that all roles use, ``node`` the inventory's name of the VPS. Raises
+    RenderError, or whatever ``render_text`` raises for an undefined variable or a refused value.
     """
     name: str = options["name"]
     if options["state"] == "absent":
@@ -172,7 +173,7 @@ def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, 
     for relative, secret in options["secrets"].items():
         contents["{0}/secrets/{1}".format(name, relative)] = (str(secret).encode(), 0o400, options["uid"])
 
-    meta = complete(options, containers)
+    meta = complete(options, containers, node)
     facts = {
         "landfall_component": name,
         "landfall_expected_containers": sorted(containers),
