@@ -77,7 +77,7 @@ def shipped() -> dict[str, tuple[str, str]]:
     found = {}
     with tempfile.TemporaryDirectory() as secrets:
         for role in rolekit.component_names():
-            rendered = rolekit.component(role, Path(secrets), landfall_runbook_url=RUNBOOK_URL)
+            rendered = rolekit.deployed(role, Path(secrets), landfall_runbook_url=RUNBOOK_URL)
             for path in rendered.contents:
                 if path.startswith(DROP_IN):
                     found[path.removeprefix(DROP_IN)] = (role, rolekit.text(rendered, path))

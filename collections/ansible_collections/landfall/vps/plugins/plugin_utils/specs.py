@@ -38,6 +38,19 @@ def text_for_boolean(name: str, value: Any, option: Mapping[str, Any]) -> List[s
     return [form.format(name, str(value), "true" if value.lower() in ("true", "yes", "on", "1") else "false")]
 
 
+def required_faults(spec: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> List[str]:
+    """Refuse a required variable that is absent or set to nothing, with what its description says would be right."""
+    faults = []
+    for name, option in sorted(spec.items()):
+        if not option.get("required") or str(values.get(name, "")).strip():
+            continue
+        wanted = option.get("description") or "see the README of its role"
+        what = "is empty" if name in values else "missing required variable"
+        text = " ".join([wanted] if isinstance(wanted, str) else wanted).rstrip(".")
+        faults.append("{0}: {1}; set it: {2}".format(name, what, text))
+    return faults
+
+
 def inventory_faults(
     roles: Iterable[str],
     specs: Mapping[str, Mapping[str, Any]],
@@ -66,7 +79,10 @@ def inventory_faults(
             faults += text_for_boolean(name, value, specs[role][name])
         if not boolean(values.get("{0}_enabled".format(role), True), strict=False):
             continue
-        checked = ArgumentSpecValidator(dict(specs[role])).validate(values)
+        faults += required_faults(specs[role], values)
+        # What is missing at the top was just told
+        given = {name: {**option, "required": False} for name, option in specs[role].items()}
+        checked = ArgumentSpecValidator(given).validate(values)
         faults += ["role {0}: {1}".format(role, message) for message in checked.error_messages]
         enabled.update(values)
         for name, value in values.items():
