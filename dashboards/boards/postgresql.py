@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dashboards.board import Board, Variable
 from dashboards.boards.common import SEL, UP_DOWN, instance, job, rate
-from dashboards.kit import ANY_IS_BAD, Q, falling, graph, rising, runbook, see_logs, stat, table
+from dashboards.boards.postgresql_statements import DB, STATEMENTS
+from dashboards.kit import ANY_IS_BAD, Q, falling, graph, rising, runbook, see_logs, stat
 
-DB = f'{SEL}, datname=~"$datname"'
 CLIENTS = f'{DB}, backend_type=~"|client backend"'
 POOL = rising(0.8, 0.95)
 OPEN = f"sum(pg_stat_activity_count{{{CLIENTS}}})"
@@ -14,19 +14,6 @@ OPEN = f"sum(pg_stat_activity_count{{{CLIENTS}}})"
 LIMIT = f"(max(pg_settings_max_connections{{{SEL}}}) - max(pg_settings_superuser_reserved_connections{{{SEL}}}))"
 HITS = rate("pg_stat_database_blks_hit", DB, by="datname")
 READS = rate("pg_stat_database_blks_read", DB, by="datname")
-OF_ONE = "instance, datname, queryid"
-CALLS = rate("pg_stat_statements_calls_total", DB, by=OF_ONE)
-SECONDS = rate("pg_stat_statements_seconds_total", DB, by=OF_ONE)
-# The texts stand in a series of their own, and only where they are asked for
-TEXTS = f"count by (instance, queryid, query) (pg_stat_statements_query_id{{{SEL}}})"
-MARKED = "Needs `postgres_exporter_statements`, and pg_stat_statements on the server."
-
-
-def named(expr: str) -> str:
-    """Return the ten highest of `expr` (kept apart by statement), with the statement's text where there is one."""
-    ten = f"topk(10, {expr})"
-    return f"({ten} * on (instance, queryid) group_left (query) {TEXTS}) or on (instance, queryid) {ten}"
-
 
 GLANCE = [
     stat(
@@ -262,55 +249,6 @@ LOCKS = [
         "Bytes per second written to such files.",
         "Bps",
         Q(rate("pg_stat_database_temp_bytes", DB, by="datname"), "{{datname}}"),
-    ),
-]
-
-STATEMENTS = [
-    graph(
-        "Time by statement",
-        f"Seconds per second spent on a statement, the ten that take most. {MARKED}",
-        "s",
-        Q(named(SECONDS), "{{datname}} {{queryid}} {{query}}"),
-        stack=True,
-    ),
-    graph(
-        "Mean time by statement",
-        f"Mean time of a call, the ten slowest statements. {MARKED}",
-        "s",
-        Q(named(f"({SECONDS} / ({CALLS} > 0))"), "{{datname}} {{queryid}} {{query}}"),
-    ),
-    graph(
-        "Calls by statement",
-        f"Calls per second, the ten statements called most. {MARKED}",
-        "ops",
-        Q(f"topk(10, {CALLS})", "{{datname}} {{queryid}}"),
-        width=8,
-    ),
-    graph(
-        "Rows by statement",
-        f"Rows per second that a statement returned or changed, the ten with most. {MARKED}",
-        "ops",
-        Q(f"topk(10, {rate('pg_stat_statements_rows_total', DB, by=OF_ONE)})", "{{datname}} {{queryid}}"),
-        width=8,
-    ),
-    graph(
-        "Disk time by statement",
-        f"Seconds per second that a statement read and wrote blocks, the ten with most (`track_io_timing`). {MARKED}",
-        "s",
-        Q(
-            f"topk(10, {rate('pg_stat_statements_block_read_seconds_total', DB, by=OF_ONE)}"
-            f" + {rate('pg_stat_statements_block_write_seconds_total', DB, by=OF_ONE)})",
-            "{{datname}} {{queryid}}",
-        ),
-        width=8,
-    ),
-    table(
-        "Statements",
-        f"The ten statements that took the most time in the time range shown. {MARKED} Their texts need"
-        " `postgres_exporter_statements_text`.",
-        "s",
-        Q(named(f"sum by ({OF_ONE}) (increase(pg_stat_statements_seconds_total{{{DB}}}[$__range]))"), instant=True),
-        columns={"datname": "Database", "queryid": "Number", "query": "Statement", "Value": "Time"},
     ),
 ]
 
