@@ -82,7 +82,7 @@ class Settings:
 
 
 class Database:
-    """What outlives a start: the admin's password (hashed), and which datasource has which uid."""
+    """What outlives a start: the admin's password (hashed), which datasource has which uid, what was made by hand."""
 
     def __init__(self, settings: Settings) -> None:
         self.path = Path(settings.get("paths", "data", "/var/lib/grafana")) / "grafana.db"
@@ -193,7 +193,8 @@ class Grafana:
                 if not board["title"] or board.get("uid") in found:
                     raise ValueError("the same UID is used more than once")
                 uid = board.get("uid") or hashlib.sha256(str(path).encode()).hexdigest()[:12]
-                found[uid] = {"board": board, "folder": provider.get("folder", ""), "file": path.name}
+                locked = not provider.get("allowUiUpdates")
+                found[uid] = {"board": board, "folder": provider.get("folder", ""), "file": path.name, "locked": locked}
             except (KeyError, OSError, TypeError, ValueError) as error:
                 log("error", "failed to load dashboard", logger="provisioning.dashboard", file=path, error=error)
 
@@ -251,6 +252,8 @@ class Grafana:
             )
         if request.path in ("/api/user", "/api/org"):
             return {"id": 1, "login": "admin", "name": "Main Org.", "isGrafanaAdmin": True}
+        if request.path == "/api/dashboards/db" and request.method == "POST":
+            return self._save(json.loads(request.body)["dashboard"])
         if request.path == "/api/search":
             return [
                 {
@@ -261,7 +264,7 @@ class Grafana:
                     "folderTitle": item["folder"],
                     "url": f"/d/{uid}",
                 }
-                for uid, item in self.dashboards.items()
+                for uid, item in {**self._made_by_hand(), **self.dashboards}.items()
             ]
         if request.path == "/api/datasources":
             return self.datasources
@@ -269,17 +272,8 @@ class Grafana:
 
     def _item(self, request: Request) -> Any:
         board = re.fullmatch(r"/api/dashboards/uid/([^/]+)", request.path)
-        if board and board.group(1) in self.dashboards:
-            item = self.dashboards[board.group(1)]
-            return {
-                "dashboard": item["board"],
-                "meta": {
-                    "provisioned": True,
-                    "canEdit": False,
-                    "folderTitle": item["folder"],
-                    "provisionedExternalId": item["file"],
-                },
-            }
+        if board:
+            return self._dashboard(board.group(1), request.method == "DELETE")
         found = re.fullmatch(r"/api/datasources/(proxy/)?uid/([^/]+)(/.*)?", request.path)
         source = next((item for item in self.datasources if found and item["uid"] == found.group(2)), None)
         if not found or source is None:
@@ -304,6 +298,34 @@ class Grafana:
                 },
             )
         return source
+
+    def _made_by_hand(self) -> Dict[str, Dict[str, Any]]:
+        boards: Dict[str, Any] = self.database.read().get("boards", {})
+        return {
+            uid: {"board": board, "folder": "General", "file": "", "locked": False} for uid, board in boards.items()
+        }
+
+    def _save(self, board: Dict[str, Any]) -> Dict[str, Any]:
+        """Keep a dashboard that somebody made; one from a file is read-only unless its provider has allowUiUpdates."""
+        uid = board.get("uid") or secrets.token_hex(6)
+        if uid in self.dashboards and self.dashboards[uid]["locked"]:
+            raise Answer(400, {"message": "Cannot save provisioned dashboard"})
+        self.database.write(boards={**self.database.read().get("boards", {}), uid: {**board, "uid": uid}})
+        return {"uid": uid, "url": f"/d/{uid}", "status": "success", "version": 1}
+
+    def _dashboard(self, uid: str, delete: bool) -> Dict[str, Any]:
+        item = self.dashboards.get(uid) or self._made_by_hand().get(uid)
+        if item is None:
+            raise Answer(404, {"message": "Dashboard not found"})
+        title = item["board"]["title"]
+        if delete and item["file"]:
+            raise Answer(400, {"message": "provisioned dashboard cannot be deleted"})
+        if delete:
+            boards = self.database.read()["boards"]
+            self.database.write(boards={other: boards[other] for other in boards if other != uid})
+            return {"title": title, "message": f"Dashboard {title} deleted"}
+        meta = {"type": "db", "provisioned": item["locked"], "provisionedExternalId": item["file"], "canEdit": True}
+        return {"meta": {**meta, "folderTitle": item["folder"], "url": f"/d/{uid}"}, "dashboard": item["board"]}
 
     def ask(self, source: Dict[str, Any], path: str, request: Optional[Request] = None) -> Tuple[int, str]:
         """Ask the datasource's server; 502 when it does not answer."""
