@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,17 @@ import pytest
 import yaml
 from ansible_collections.landfall.vps.plugins.plugin_utils import specs
 
+from dashboards.queries import panels
 from tests import rolekit
 
 PROFILES = ["small", "standard", "full"]
 ABSENT = {"small": {"alloy", "blackbox_exporter", "loki"}, "standard": set(), "full": set()}
+# How queries for what each of them serves are told
+SERVED = {
+    "alloy": r"\b(alloy|loki_write)_",
+    "blackbox_exporter": r"\b(probe|blackbox_exporter)_",
+    "loki": r"\bloki_|[$]__auto|\{source=",
+}
 UNITS = {"m": 1024**2, "g": 1024**3}
 
 
@@ -60,6 +68,59 @@ def test_nothing_points_to_what_is_absent(stack: tuple[str, dict[str, Any]]) -> 
         rolekit.text(components["grafana"], "grafana/config/provisioning/datasources/landfall.yaml")
     )["datasources"]
     assert ("loki" in {source["uid"] for source in sources}) == (profile != "small")
+
+
+def _dashboards(components: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The dashboards as shipped, by name."""
+    return {
+        path.split("--", 1)[1].removesuffix(".json"): json.loads(content)
+        for rendered in components.values()
+        for path, content in rendered.contents.items()
+        if path.startswith("grafana/dashboards.d/")
+    }
+
+
+def test_no_link_of_a_dashboard_leads_to_one_that_is_absent(stack: tuple[str, dict[str, Any]]) -> None:
+    profile, components = stack
+    shipped = _dashboards(components)
+    assert ("logs" in shipped) == (profile != "small")
+    links = [
+        (name, link["url"]) for name, board in shipped.items() for p in panels(board) for link in p.get("links", [])
+    ]
+    linked = {(name, board) for name, url in links for board in re.findall(r"/d/landfall-([a-z-]+)", url)}
+    assert len(linked) > 10
+    assert [(name, board) for name, board in linked if board not in shipped] == []
+
+
+def test_no_panel_asks_only_for_what_is_absent(stack: tuple[str, dict[str, Any]]) -> None:
+    profile, components = stack
+    gone = re.compile("|".join(SERVED[role] for role in ABSENT[profile]) or "(?!)")
+    empty = [
+        f"{name} / {panel['title']}"
+        for name, board in _dashboards(components).items()
+        for panel in panels(board)
+        if all(gone.search(target["expr"]) for target in panel["targets"])
+    ]
+    assert empty == []
+
+
+def test_dashboards_look_back_four_scrapes_of_what_they_show(stack: tuple[str, dict[str, Any]]) -> None:
+    """`$__rate_interval` is four times the interval of the data source, unless a query says that its own is longer."""
+    _profile, components = stack
+    present = [rendered for rendered in components.values() if rendered.desired.present]
+    labels = [entry["labels"] for rendered in present for entry in rolekit.targets(rendered)]
+    slow = {one["job"]: one["__scrape_interval__"] for one in labels if one.get("__scrape_interval__", "15s") != "15s"}
+    assert set(slow) <= {"cadvisor"}
+    seconds = int(slow.get("cadvisor", "15s")[:-1])
+    rates = [
+        (name, panel["title"], int(target.get("interval", "15s")[:-1]))
+        for name, board in _dashboards(components).items()
+        for panel in panels(board)
+        for target in panel["targets"]
+        if re.search(r"rate\(container_", target["expr"])
+    ]
+    assert len(rates) > 8
+    assert [found for found in rates if found[2] < seconds] == []
 
 
 def test_every_queue_has_a_worker_in_every_profile(stack: tuple[str, dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dashboards.board import Board
 from dashboards.boards import (
+    alloy,
     api_performance,
     application,
     celery_workers,
@@ -11,10 +12,12 @@ from dashboards.boards import (
     database_redis,
     host,
     logs,
+    loki,
     monitoring_stack,
     overview,
     per_tenant,
     postgresql,
+    probes,
     proxy,
     slo,
 )
@@ -31,6 +34,9 @@ BOARDS: list[Board] = [
     host.BOARD,
     containers.BOARD,
     logs.BOARD,
+    loki.BOARD,
+    alloy.BOARD,
+    probes.BOARD,
     proxy.BOARD,
     monitoring_stack.BOARD,
 ]

@@ -6,6 +6,7 @@ from dashboards.board import Variable
 
 # Matchers of the variables that most dashboards have
 SEL = 'job=~"$job", instance=~"$instance"'
+CADVISOR = "30s"  # how often cAdvisor is scraped where it is scraped least, in the profile small
 RATE = "[$__rate_interval]"
 UP_DOWN = {"1": ("up", "green"), "0": ("down", "red")}
 OK_FAILED = {"1": ("ok", "green"), "0": ("failed", "red")}

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.boards.common import SEL, instance, job
+from dashboards.boards.common import CADVISOR, SEL, instance, job, rate
 from dashboards.kit import ANY_IS_BAD, Q, bars, graph, rising, runbook, see, stat, table
 
 ALL = f'{SEL}, name=~"$container"'
 R = "[$__rate_interval]"
 NEAR = rising(0.8, 0.9)
-CPU = f"sum by (name) (rate(container_cpu_usage_seconds_total{{{ALL}}}{R}))"
+CPU = rate("container_cpu_usage_seconds_total", ALL, by="name")
 MEMORY = f"max by (name) (container_memory_working_set_bytes{{{ALL}}})"
 MEMORY_LIMIT = f"(max by (name) (container_spec_memory_limit_bytes{{{ALL}}}) > 0)"
 THROTTLED = (
     f"sum by (name) (rate(container_cpu_cfs_throttled_periods_total{{{ALL}}}{R}))"
     f" / sum by (name) (rate(container_cpu_cfs_periods_total{{{ALL}}}{R}))"
 )
+
+
+def used(counter: str) -> str:
+    """Return the sum per second of a counter of each container."""
+    return rate(counter, ALL, by="name")
+
 
 BOARD = Board(
     name="containers",
@@ -39,7 +45,13 @@ BOARD = Board(
                     Q(f"count(time() - max by (name) (container_last_seen{{{ALL}}}) < 60)"),
                     links=(runbook("ContainerMissing"),),
                 ),
-                stat("Cores in use", "Cores used by all chosen containers.", "short", Q(f"sum({CPU})"), decimals=2),
+                stat(
+                    "Cores in use",
+                    "Cores used by all chosen containers.",
+                    "short",
+                    Q(f"sum({CPU})", every=CADVISOR),
+                    decimals=2,
+                ),
                 stat("Memory in use", "Working set of all chosen containers.", "bytes", Q(f"sum({MEMORY})")),
                 stat(
                     "Nearest to its memory limit",
@@ -73,7 +85,9 @@ BOARD = Board(
         (
             "Processor and memory",
             [
-                graph("Processor", "Cores used, by container.", "short", Q(CPU, "{{name}}"), stack=True),
+                graph(
+                    "Processor", "Cores used, by container.", "short", Q(CPU, "{{name}}", every=CADVISOR), stack=True
+                ),
                 graph(
                     "Memory",
                     "Working set, by container: what counts against the limit and cannot be given back.",
@@ -85,7 +99,7 @@ BOARD = Board(
                     "Throttled",
                     "Share of scheduling periods in which a container had to wait because of its processor limit.",
                     "percentunit",
-                    Q(THROTTLED, "{{name}}"),
+                    Q(THROTTLED, "{{name}}", every=CADVISOR),
                     width=8,
                     steps=rising(0.25, 0.5),
                     links=(runbook("ContainerCPUThrottled"),),
@@ -107,6 +121,7 @@ BOARD = Board(
                         f"{CPU} / (max by (name) (container_spec_cpu_quota{{{ALL}}}"
                         f" / container_spec_cpu_period{{{ALL}}}))",
                         "{{name}}",
+                        every=CADVISOR,
                     ),
                     width=8,
                     steps=NEAR,
@@ -120,28 +135,28 @@ BOARD = Board(
                     "Received",
                     "Bytes per second received, by container.",
                     "Bps",
-                    Q(f"sum by (name) (rate(container_network_receive_bytes_total{{{ALL}}}{R}))", "{{name}}"),
+                    Q(used("container_network_receive_bytes_total"), "{{name}}", every=CADVISOR),
                     width=6,
                 ),
                 graph(
                     "Sent",
                     "Bytes per second sent, by container.",
                     "Bps",
-                    Q(f"sum by (name) (rate(container_network_transmit_bytes_total{{{ALL}}}{R}))", "{{name}}"),
+                    Q(used("container_network_transmit_bytes_total"), "{{name}}", every=CADVISOR),
                     width=6,
                 ),
                 graph(
                     "Read from disk",
                     "Bytes per second read, by container.",
                     "Bps",
-                    Q(f"sum by (name) (rate(container_fs_reads_bytes_total{{{ALL}}}{R}))", "{{name}}"),
+                    Q(used("container_fs_reads_bytes_total"), "{{name}}", every=CADVISOR),
                     width=6,
                 ),
                 graph(
                     "Written to disk",
                     "Bytes per second written, by container.",
                     "Bps",
-                    Q(f"sum by (name) (rate(container_fs_writes_bytes_total{{{ALL}}}{R}))", "{{name}}"),
+                    Q(used("container_fs_writes_bytes_total"), "{{name}}", every=CADVISOR),
                     width=6,
                 ),
             ],
@@ -153,7 +168,7 @@ BOARD = Board(
                     "Containers in numbers",
                     "Processor, memory, its limit and age of each container.",
                     "short",
-                    Q(CPU),
+                    Q(CPU, every=CADVISOR),
                     Q(MEMORY),
                     Q(MEMORY_LIMIT),
                     Q(f"time() - max by (name) (container_start_time_seconds{{{ALL}}})"),

@@ -1,10 +1,10 @@
-"""Who watches the watchmen: targets, Prometheus, Alertmanager, Loki, Alloy, Grafana and the probes."""
+"""Who watches the watchmen: targets, Prometheus, Alertmanager, versions. Loki, Alloy and probes have their own."""
 
 from __future__ import annotations
 
 from dashboards.board import Board
 from dashboards.boards.common import SEL, UP_DOWN, instance, job, quantile, rate
-from dashboards.kit import ANY_IS_BAD, Q, bars, falling, graph, rising, runbook, see_logs, stat, table, timeline
+from dashboards.kit import ANY_IS_BAD, Q, graph, rising, runbook, see_logs, stat, table, timeline
 
 OK = {"1": ("ok", "green"), "0": ("failed", "red")}
 R = "[$__rate_interval]"
@@ -12,7 +12,7 @@ R = "[$__rate_interval]"
 BOARD = Board(
     name="monitoring-stack",
     title="Landfall / Monitoring stack",
-    text="Whether the monitoring itself works: targets, rules, notifications, storage, logs on their way, probes.",
+    text="Whether the monitoring itself works: targets, rules, notifications, storage.",
     role="prometheus",
     starts="prometheus|alertmanager|loki|alloy|grafana|blackbox-exporter",
     variables=[job("up"), instance("up")],
@@ -212,113 +212,17 @@ BOARD = Board(
             ],
         ),
         (
-            "Logs on their way",
+            "Programs",
             [
-                graph(
-                    "Lines received by Loki",
-                    "Lines per second that Loki accepted.",
-                    "cps",
-                    Q(rate("loki_distributor_lines_received_total"), "lines"),
-                    width=6,
-                    links=(runbook("NoLogsReceived"),),
-                ),
-                graph(
-                    "Lines refused by Loki",
-                    "Lines per minute that Loki discarded, by reason.",
-                    "short",
-                    Q(f"60 * {rate('loki_discarded_samples_total', by='reason')}", "{{reason}}"),
-                    width=6,
-                    steps=rising(1, 10),
-                    links=(runbook("LokiDiscarding"), see_logs("loki")),
-                ),
-                graph(
-                    "Lines sent by Alloy",
-                    "Lines per second that Alloy sent, and per minute that it dropped.",
-                    "short",
-                    Q(rate("loki_write_sent_entries_total"), "sent per second"),
-                    Q(f"60 * {rate('loki_write_dropped_entries_total')}", "dropped per minute"),
-                    width=6,
-                    links=(runbook("AlloyDroppingLogs"), see_logs("alloy")),
-                ),
-                graph(
-                    "Loki requests p95",
-                    "The time that 95 of 100 requests stay below: pushing lines and asking for them.",
-                    "s",
-                    Q(
-                        quantile(
-                            0.95,
-                            "loki_request_duration_seconds",
-                            'route=~"loki_api_v1_push|loki_api_v1_query_range"',
-                            by="route",
-                        ),
-                        "{{route}}",
-                    ),
-                    width=6,
-                    steps=rising(1, 5),
-                ),
-                stat(
-                    "Streams",
-                    "Streams that Loki has in memory. Many mean a label without bound.",
-                    "short",
-                    Q("sum(loki_ingester_memory_streams)"),
-                    width=6,
-                    steps=rising(1000, 5000),
-                ),
-                stat(
-                    "Retention last ran",
-                    "Time since Loki last removed old lines.",
-                    "s",
-                    Q("time() - max(loki_compactor_apply_retention_last_successful_run_timestamp_seconds > 0)"),
-                    width=6,
-                    steps=rising(7200, 86400),
-                    links=(runbook("LokiRetentionStalled"),),
-                ),
-                stat(
-                    "Alloy components not healthy",
-                    "Parts of Alloy's configuration that do not work.",
-                    "short",
-                    Q('sum(alloy_component_controller_running_components{health_type!="healthy"}) or vector(0)'),
-                    width=6,
-                    steps=ANY_IS_BAD,
-                    links=(see_logs("alloy"),),
-                ),
                 stat(
                     "Grafana requests",
                     "Requests that Grafana answered per second.",
                     "reqps",
                     Q(rate("grafana_http_request_duration_seconds_count")),
                     width=6,
+                    height=8,
                     decimals=2,
                     links=(see_logs("grafana"),),
-                ),
-            ],
-        ),
-        (
-            "Probes",
-            [
-                timeline(
-                    "Probes",
-                    "Whether each address answers as it should.",
-                    Q("min by (instance) (probe_success)", "{{instance}}"),
-                    names=UP_DOWN,
-                    width=8,
-                    links=(runbook("ProbeFailed"), see_logs("blackbox-exporter")),
-                ),
-                graph(
-                    "Probe time",
-                    "How long each probe takes.",
-                    "s",
-                    Q("max by (instance) (probe_duration_seconds)", "{{instance}}"),
-                    width=8,
-                    steps=rising(1, 5),
-                ),
-                bars(
-                    "Certificates",
-                    "Time until the earliest certificate of each address ends. Alerts: 14 days and 3 days.",
-                    "s",
-                    Q("min by (instance) (probe_ssl_earliest_cert_expiry) - time()", "{{instance}}"),
-                    steps=falling(259200, 1209600),
-                    links=(runbook("TLSCertificateExpiring"),),
                 ),
                 table(
                     "Versions",
@@ -333,6 +237,7 @@ BOARD = Board(
                     Q("max by (job, version) (alloy_build_info)"),
                     Q("max by (job, version) (grafana_build_info)"),
                     columns={"job": "Job", "version": "Version"},
+                    width=18,
                 ),
             ],
         ),

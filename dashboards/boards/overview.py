@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.boards.common import UP_DOWN, instance, job, quantile, rate, services, share
+from dashboards.boards.common import CADVISOR, UP_DOWN, instance, job, quantile, rate, services, share
 from dashboards.kit import ANY_IS_BAD, Q, graph, link, rising, runbook, see, see_logs, stat, table, timeline
 
 COUNT = "http_requests_total"
@@ -117,21 +117,12 @@ BOARD = Board(
             [
                 timeline(
                     "Services",
-                    "Whether Prometheus reaches the metrics of each service.",
+                    "Whether Prometheus reaches the metrics of each service, and probes get the answer they should.",
                     Q(f"min by (service) (up{{{UP}}})", "{{service}}"),
+                    Q("min by (instance) (probe_success)", "probe of {{instance}}"),
                     names=UP_DOWN,
-                    width=16,
                     height=10,
-                    links=(runbook("TargetDown"),),
-                ),
-                timeline(
-                    "Probes",
-                    "Whether each address answers as it should, asked from outside of the service.",
-                    Q("min by (instance) (probe_success)", "{{instance}}"),
-                    names=UP_DOWN,
-                    width=8,
-                    height=10,
-                    links=(runbook("ProbeFailed"),),
+                    links=(runbook("TargetDown"), runbook("ProbeFailed"), see("Probes", "probes")),
                 ),
             ],
         ),
@@ -218,6 +209,7 @@ BOARD = Board(
                     Q(
                         f'topk(10, sum by (name) (rate(container_cpu_usage_seconds_total{{name=~".+"}}{R})))',
                         "{{name}}",
+                        every=CADVISOR,
                     ),
                     width=8,
                     links=(see("Containers", "containers"),),
