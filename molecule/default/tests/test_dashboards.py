@@ -21,6 +21,8 @@ WITHOUT = ["postgres_exporter"]  # roles that this scenario's inventory leaves o
 # Metrics of rules that this stack does not serve
 UNSERVED = {
     "node_reboot_required": "a report in node-exporter's textfile folder, written once the host is set up to",
+    "node_textfile_mtime_seconds": "as long as nothing reports there",
+    "landfall_backup_last_success_timestamp_seconds": "a report of what backs up, which is the operator's",
     "probe_ssl_earliest_cert_expiry": "nothing in this scenario is probed over TLS",
 }
 
