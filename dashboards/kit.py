@@ -172,9 +172,13 @@ def stat(
     steps: Steps = PLAIN,
     decimals: int | None = None,
     names: dict[str, tuple[str, str]] | None = None,
+    empty: str = "",
     links: tuple[Any, ...] = (),
 ) -> Panel:
-    """Return big numbers with a spark line. `names` maps a value to the text and colour shown instead of it."""
+    """Return big numbers with a spark line. `names` maps a value to the text and colour shown instead of it.
+
+    `empty` is shown where there is no value, which is no fault while nothing happens.
+    """
     panel = stat_panel.Panel().reduce_options(_last()).graph_mode(c.BigValueGraphMode.AREA)
     panel = panel.color_mode(c.BigValueColorMode.VALUE).justify_mode(c.BigValueJustifyMode.AUTO)
     panel = panel.text_mode(
@@ -183,6 +187,8 @@ def stat(
     panel = _common(panel, title, text, unit, steps, queries, links)
     if decimals is not None:
         panel = panel.decimals(decimals)
+    if empty:
+        panel = panel.no_value(empty)
     if names:
         panel = panel.mappings([_mapping(names)]).graph_mode(c.BigValueGraphMode.NONE)
     return Panel(panel, title, "stat", width, height, queries)

@@ -23,6 +23,7 @@ RATE_INTERVAL = timedelta(seconds=61)  # stands for $__rate_interval: no query w
 RANGE = timedelta(seconds=901)
 OVER_TIME = {"rate", "irate", "increase"}
 ON_COUNTERS = OVER_TIME | {"changes", "resets", "count"}
+COMPARED = {">", ">=", "<", "<="}
 AGGREGATES = {"sum", "avg", "min", "max", "count"}
 WITH_UNIT = {"stat", "timeseries", "gauge", "bargauge", "piechart", "table", "state-timeline", "heatmap"}
 WITH_LEGEND = {"timeseries", "bargauge", "piechart", "state-timeline"}
@@ -59,8 +60,27 @@ def _label_operator(matcher: Any) -> str:
     return str(matcher.op).rsplit(".", maxsplit=1)[-1]
 
 
+def _quiet(node: Any, around: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what is NaN while nothing happens, unless it is compared with a number, which drops NaN."""
+    if isinstance(node, promql.Call) and node.func.name == "histogram_quantile" and not COMPARED & set(around):
+        yield "quiet", node.func.name
+    if isinstance(node, promql.BinaryExpr) and str(node.op) == "/":
+        whole = node.rhs
+        while isinstance(whole, promql.ParenExpr):
+            whole = whole.expr
+        below = [found for kind, found in _walk(whole, around) if kind == "selector"]
+        rates = [selector.metric for selector in below if OVER_TIME & set(selector.around)]
+        if rates and not (isinstance(whole, promql.BinaryExpr) and str(whole.op) in COMPARED):
+            yield "quiet", f"a division by a rate of {rates[0]}"
+
+
 def _walk(node: Any, around: list[str], span: timedelta | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield ("selector", Selector), ("labels", grouping labels) and ("ratio", selectors of both sides) of a query."""
+    """Yield what there is in a query, each with its kind.
+
+    ("selector", Selector), ("labels", grouping labels), ("ratio", selectors of both sides), and ("quiet", what is NaN
+    while nothing happens).
+    """
+    yield from _quiet(node, around)
     if isinstance(node, promql.VectorSelector):
         matchers = [(m.name, _label_operator(m), m.value) for m in node.matchers.matchers]
         yield "selector", Selector(node.name or "", matchers, around, span)
@@ -76,7 +96,8 @@ def _walk(node: Any, around: list[str], span: timedelta | None = None) -> Iterat
         if node.param is not None:
             yield from _walk(node.param, around)
     elif isinstance(node, promql.BinaryExpr):
-        left, right = list(_walk(node.lhs, around)), list(_walk(node.rhs, around))
+        left = list(_walk(node.lhs, [*around, str(node.op)]))
+        right = list(_walk(node.rhs, around))
         if str(node.op) == "/":
             yield "ratio", tuple([found for kind, found in side if kind == "selector"] for side in (left, right))
         yield from left
@@ -249,6 +270,9 @@ class Linter:
         if panel["type"] == "stat" and not defaults.get("thresholds", {}).get("steps"):
             self.add("panel-thresholds-rule", title, "has no thresholds")
         targets = panel.get("targets", [])
+        quiet = any(re.search(r"histogram_quantile|/ .*\brate\(", target["expr"]) for target in targets)
+        if panel["type"] == "stat" and quiet and not defaults.get("noValue"):
+            self.add("quiet-rule", title, "does not say what no value means while nothing happens")
         if not targets:
             self.add("panel-no-targets-rule", title, "has no query")
         if len({target["refId"] for target in targets}) != len(targets):
@@ -289,6 +313,8 @@ class Linter:
                 kept.update(found)
             elif kind == "ratio":
                 self.ratio(found, where)
+            elif kind == "quiet":
+                self.add("quiet-rule", where, f"reads NaN while nothing happens: {found}")
             else:
                 self.selector(found, where, is_target=rule == "target-promql-rule" and not where.startswith("mark"))
                 served |= self.metrics[found.metric].labels if found.metric in self.metrics else set()

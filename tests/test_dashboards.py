@@ -231,6 +231,11 @@ def _extra_variable(board: Board) -> None:
     board["templating"]["list"].append(spare)
 
 
+def _without_word(board: Board) -> None:
+    panel = next(panel for panel in panels(board) if "noValue" in panel["fieldConfig"]["defaults"])
+    del panel["fieldConfig"]["defaults"]["noValue"]
+
+
 SEL = 'job=~"$job",instance=~"$instance"'
 RATE = "[$__rate_interval]"
 FIRST = ("panels", 1)
@@ -292,6 +297,15 @@ FAULTS: list[tuple[str, Callable[[Board], None]]] = [
         "ratio-rule",  # always 100 %: failure is matched with failure only
         _expr(f'rate(tasks_total{{{SEL}, status="failure"}}{RATE}) / rate(tasks_total{{{SEL}}}{RATE})'),
     ),
+    (
+        "quiet-rule",
+        _expr(f"histogram_quantile(0.9, sum by (le) (rate(http_request_duration_seconds_bucket{{{SEL}}}{RATE})))"),
+    ),
+    (
+        "quiet-rule",
+        _expr(f"sum(rate(http_requests_total{{{SEL}}}{RATE})) / sum(rate(http_requests_total{{{SEL}}}{RATE}))"),
+    ),
+    ("quiet-rule", _without_word),
     ("unknown-value-rule", _expr(f'sum(rate(node_cpu_seconds_total{{{SEL}, mode="lazy"}}[$__rate_interval]))')),
 ]
 

@@ -18,7 +18,7 @@ SLOW = rising(2, 5)
 def _faster_than(bound: int) -> str:
     # Prometheus 3 stores the bound 2 as 2.0, older ones as the program wrote it
     inside = rate(f"{TIME}_bucket", ALL, f'le=~"{bound}([.]0)?"')
-    return f"{inside} / {rate(TIME + '_count', ALL)}"
+    return f"{inside} / ({rate(TIME + '_count', ALL)} > 0)"
 
 
 BOARD = Board(
@@ -46,6 +46,7 @@ BOARD = Board(
                     Q(share(rate(COUNT, ALL, SERVER), rate(COUNT, ALL))),
                     steps=ERRORS,
                     decimals=2,
+                    empty="no traffic",
                     links=(runbook("HighAPIErrorRate"), see_logs()),
                 ),
                 stat(
@@ -55,10 +56,16 @@ BOARD = Board(
                     Q(share(rate(COUNT, ALL, CLIENT), rate(COUNT, ALL))),
                     steps=rising(0.2, 0.5),
                     decimals=2,
+                    empty="no traffic",
                     links=(runbook("HighClientErrorRate"),),
                 ),
                 stat(
-                    "Median", "Half of the requests are faster than this.", "s", Q(quantile(0.5, TIME, ALL)), steps=SLOW
+                    "Median",
+                    "Half of the requests are faster than this.",
+                    "s",
+                    Q(quantile(0.5, TIME, ALL)),
+                    steps=SLOW,
+                    empty="no traffic",
                 ),
                 stat(
                     "p95",
@@ -66,9 +73,17 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, TIME, ALL)),
                     steps=SLOW,
+                    empty="no traffic",
                     links=(runbook("SlowAPILatency"),),
                 ),
-                stat("p99", "99 of 100 requests are faster than this.", "s", Q(quantile(0.99, TIME, ALL)), steps=SLOW),
+                stat(
+                    "p99",
+                    "99 of 100 requests are faster than this.",
+                    "s",
+                    Q(quantile(0.99, TIME, ALL)),
+                    steps=SLOW,
+                    empty="no traffic",
+                ),
             ],
         ),
         (

@@ -152,6 +152,7 @@ BOARD = Board(
                     width=6,
                     steps=rising(0.05, 0.15),
                     decimals=2,
+                    empty="no traffic",
                     links=(runbook("HighAPIErrorRate"), see_logs()),
                 ),
             ],

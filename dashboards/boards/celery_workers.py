@@ -69,6 +69,7 @@ BOARD = Board(
                     Q(share(rate(COUNT, ALL, FAILED), rate(COUNT, ALL, DONE))),
                     steps=rising(0.05, 0.1),
                     decimals=2,
+                    empty="no tasks",
                     links=(runbook("HighExtractionTaskFailureRate"), WORKER_LOGS),
                 ),
                 stat(

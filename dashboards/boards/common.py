@@ -38,16 +38,17 @@ def rate(metric: str, *matchers: str, by: str = "") -> str:
 
 
 def share(part: str, whole: str) -> str:
-    """Return `part` ÷ `whole`, where a part without any series counts as 0."""
-    return f"(({part}) or 0 * ({whole})) / ({whole})"
+    """Return `part` ÷ `whole`, where a part without any series counts as 0; nothing while the whole is 0."""
+    return f"(({part}) or 0 * ({whole})) / (({whole}) > 0)"
 
 
 def quantile(of: float, metric: str, *matchers: str, by: str = "") -> str:
-    """Return a quantile in seconds of a histogram, kept apart by the labels `by`."""
+    """Return a quantile in seconds of a histogram, kept apart by the labels `by`; nothing while nothing happens."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({of}, sum by ({labels}) (rate({_select(metric + '_bucket', matchers)}{RATE})))"
+    buckets = f"sum by ({labels}) (rate({_select(metric + '_bucket', matchers)}{RATE}))"
+    return f"(histogram_quantile({of}, {buckets}) >= 0)"  # without observations it is NaN, which is not
 
 
 def mean(metric: str, *matchers: str, by: str = "") -> str:
-    """Return the mean in seconds of a histogram, kept apart by the labels `by`."""
-    return f"{rate(metric + '_sum', *matchers, by=by)} / {rate(metric + '_count', *matchers, by=by)}"
+    """Return the mean in seconds of a histogram, kept apart by the labels `by`; nothing while nothing happens."""
+    return f"{rate(metric + '_sum', *matchers, by=by)} / ({rate(metric + '_count', *matchers, by=by)} > 0)"

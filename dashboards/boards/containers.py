@@ -14,7 +14,7 @@ MEMORY = f"max by (name) (container_memory_working_set_bytes{{{ALL}}})"
 MEMORY_LIMIT = f"(max by (name) (container_spec_memory_limit_bytes{{{ALL}}}) > 0)"
 THROTTLED = (
     f"sum by (name) (rate(container_cpu_cfs_throttled_periods_total{{{ALL}}}{R}))"
-    f" / sum by (name) (rate(container_cpu_cfs_periods_total{{{ALL}}}{R}))"
+    f" / (sum by (name) (rate(container_cpu_cfs_periods_total{{{ALL}}}{R})) > 0)"
 )
 
 
@@ -60,6 +60,7 @@ BOARD = Board(
                     Q(f"max({MEMORY} / {MEMORY_LIMIT})"),
                     steps=NEAR,
                     decimals=1,
+                    empty="no limits",
                     links=(runbook("ContainerMemoryNearLimit"),),
                 ),
                 stat(

@@ -36,18 +36,20 @@ BOARD = Board(
                     "Memory",
                     "Memory used of `maxmemory`. The alert warns at 80 %. A broker must not evict.",
                     "percentunit",
-                    Q(f"{USED} / {LIMIT}"),
+                    Q(f"{USED} / ({LIMIT} > 0)"),
                     steps=MEMORY,
                     decimals=1,
+                    empty="no limit",
                     links=(runbook("RedisMemoryHigh"),),
                 ),
                 stat(
                     "Hit rate",
                     "Share of key look-ups that found a key.",
                     "percentunit",
-                    Q(f"{HITS} / ({HITS} + {MISSES})"),
+                    Q(f"{HITS} / ({HITS} + {MISSES} > 0)"),
                     steps=falling(0.5, 0.7),
                     decimals=1,
+                    empty="no look-ups",
                 ),
                 stat(
                     "Keys in all databases",
@@ -95,7 +97,7 @@ BOARD = Board(
                     "s",
                     Q(
                         f"topk(10, {rate('redis_commands_duration_seconds_total', SEL, by='cmd')}"
-                        f" / {rate('redis_commands_total', SEL, by='cmd')})",
+                        f" / ({rate('redis_commands_total', SEL, by='cmd')} > 0))",
                         "{{cmd}}",
                     ),
                     width=8,

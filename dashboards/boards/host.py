@@ -204,7 +204,7 @@ BOARD = Board(
                     "s",
                     Q(
                         f"sum by (device) (rate(node_disk_write_time_seconds_total{{{DEVICES}}}{R}))"
-                        f" / sum by (device) (rate(node_disk_writes_completed_total{{{DEVICES}}}{R}))",
+                        f" / (sum by (device) (rate(node_disk_writes_completed_total{{{DEVICES}}}{R})) > 0)",
                         "{{device}}",
                     ),
                     width=8,

@@ -72,6 +72,7 @@ BOARD = Board(
                     ),
                     steps=rising(0.8, 0.95),
                     decimals=1,
+                    empty="no limit",
                 ),
             ],
         ),

@@ -70,6 +70,7 @@ BOARD = Board(
                     width=3,
                     steps=rising(0.05, 0.15),
                     decimals=2,
+                    empty="no traffic",
                     links=(runbook("HighAPIErrorRate"), see_logs()),
                 ),
                 stat(
@@ -79,6 +80,7 @@ BOARD = Board(
                     Q(quantile(0.95, TIME)),
                     width=3,
                     steps=rising(2, 5),
+                    empty="no traffic",
                     links=(runbook("SlowAPILatency"), see("API performance", "api-performance")),
                 ),
                 stat(

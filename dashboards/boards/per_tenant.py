@@ -62,6 +62,7 @@ BOARD = Board(
                     Q(_success()),
                     steps=falling(0.9, 0.98),
                     decimals=2,
+                    empty="no requests",
                     links=(see_logs(),),
                 ),
                 stat(
@@ -70,6 +71,7 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, TIME, ALL)),
                     steps=rising(10, 30),
+                    empty="no requests",
                 ),
                 stat(
                     "Waiting",

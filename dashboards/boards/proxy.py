@@ -49,6 +49,7 @@ BOARD = Board(
                     Q(share(rate(ANSWERS, SITE, LOST), rate(ANSWERS, SITE))),
                     steps=rising(0.01, 0.05),
                     decimals=2,
+                    empty="no traffic",
                     links=(runbook("ProxyUpstreamErrors"),),
                 ),
                 stat(
