@@ -1,39 +1,46 @@
-"""Service level objectives of the API: what is promised, what is kept, how fast the budget burns."""
+"""Service level objectives of the API: what is promised, what is kept, how fast the budget burns.
+
+All but one table reads what Prometheus has recorded for the alerts (roles/app/templates/rules/slo.yml.j2), and the
+objectives too: the dashboard cannot disagree with the alerts, whatever the inventory sets, and asks for no window of
+days itself.
+"""
 
 from __future__ import annotations
 
-from dashboards.board import Board, Choice
-from dashboards.boards.common import instance, job
-from dashboards.kit import Q, graph, rising, runbook, see, stat, table
+from dashboards.board import Board, Variable
+from dashboards.kit import PLAIN, Q, graph, rising, runbook, see, stat, table
 
-COUNT = "http_requests_total"
-TIME = "http_request_duration_seconds"
-JOB = 'job=~"$job", instance=~"$instance"'
+SERVICE = 'service=~"$service"'
+REQUESTS = f"service:http_requests:increase5m{{{SERVICE}}}"
+COUNT = f'http_requests_total{{component="app", {SERVICE}'
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 BURN = rising(1, 6)
+BUDGET = ((None, "red"), (0, "orange"), (0.25, "green"))
+AVAILABILITY, LATENCY = "slo:availability:objective", "slo:latency:objective"
 
 
-def _bad_answers(window: str) -> str:
-    whole = f"sum(rate({COUNT}{{{JOB}}}[{window}]))"
-    return f'((sum(rate({COUNT}{{{JOB}, status=~"5.."}}[{window}]))) or 0 * {whole}) / {whole}'
+def _errors(window: str) -> str:
+    return f"service:http_requests_error:ratio_rate{window}{{{SERVICE}}}"
 
 
-def _slow_answers(window: str) -> str:
-    # the bound is a bucket of the histogram, so this share is exact
-    inside = f'sum(rate({TIME}_bucket{{{JOB}, le=~"$bound"}}[{window}]))'
-    return f"1 - {inside} / sum(rate({TIME}_count{{{JOB}}}[{window}]))"
+def _slow(window: str) -> str:
+    return f"service:http_requests_slow:ratio_rate{window}{{{SERVICE}}}"
+
+
+def _over_range(share: str) -> str:
+    """Return the share in the whole time range shown: that of each 5 minutes, weighted with their requests."""
+    bad = f"sum_over_time(({share} * {REQUESTS} > 0)[$__range:1m])"
+    whole = f"sum_over_time(({REQUESTS} > 0)[$__range:1m])"
+    return f"({bad} or 0 * {whole}) / {whole}"
 
 
 def _burn(share: str, objective: str) -> str:
-    return f"({share}) / (1 - {objective})"
+    return f"{share} / (1 - scalar({objective}))"
 
 
 def _left(share: str, objective: str) -> str:
-    return f"1 - ({share}) / (1 - {objective})"
+    return f"1 - {share} / (1 - scalar({objective}))"
 
-
-AVAILABLE, FAST = "$objective", "$latency_objective"
-BUDGET = ((None, "red"), (0, "orange"), (0.25, "green"))
 
 BOARD = Board(
     name="slo",
@@ -42,50 +49,54 @@ BOARD = Board(
     role="app",
     starts="app|app-.+",
     span="now-24h",
-    variables=[
-        job(COUNT),
-        instance(COUNT),
-        Choice("objective", "Availability objective", (("99.9 %", "0.999"), ("99.5 %", "0.995"), ("99 %", "0.99"))),
-        Choice("latency_objective", "Latency objective", (("99 %", "0.99"), ("95 %", "0.95"), ("90 %", "0.9"))),
-        Choice("bound", "Fast means at most", (("2 s", "2([.]0)?"), ("5 s", "5([.]0)?"))),
-    ],
+    variables=[Variable("service", "Service", "service:http_requests:increase5m")],
     rows=[
         (
             "Kept in the time range shown",
             [
                 stat(
+                    "Objectives",
+                    "What the alerts hold the API to: app_alert_slo_availability and app_alert_slo_latency.",
+                    "percentunit",
+                    Q(AVAILABILITY, "available", instant=True),
+                    Q(LATENCY, "fast", instant=True),
+                    width=4,
+                    steps=PLAIN,
+                    decimals=1,
+                ),
+                stat(
                     "Availability",
                     "Share of requests that were not answered with a server error, in the time range shown.",
                     "percentunit",
-                    Q(f"1 - {_bad_answers('$__range')}", instant=True),
-                    width=6,
-                    steps=((None, "red"), (0.99, "orange"), (0.999, "green")),
+                    Q(f"1 - {_over_range(_errors('5m'))}", "{{service}}", instant=True),
+                    width=5,
+                    steps=PLAIN,
                     decimals=3,
                 ),
                 stat(
                     "Availability budget left",
                     "What is left of the errors that the objective allows in this time range; below 0: overspent.",
                     "percentunit",
-                    Q(_left(_bad_answers("$__range"), AVAILABLE), instant=True),
-                    width=6,
+                    Q(_left(_over_range(_errors("5m")), AVAILABILITY), "{{service}}", instant=True),
+                    width=5,
                     steps=BUDGET,
                     decimals=1,
                 ),
                 stat(
                     "Fast answers",
-                    "Share of requests answered within the chosen bound, in the time range shown.",
+                    "Share of requests answered within app_alert_slo_latency_seconds, in the time range shown.",
                     "percentunit",
-                    Q(f"1 - ({_slow_answers('$__range')})", instant=True),
-                    width=6,
-                    steps=((None, "red"), (0.95, "orange"), (0.99, "green")),
+                    Q(f"1 - {_over_range(_slow('5m'))}", "{{service}}", instant=True),
+                    width=5,
+                    steps=PLAIN,
                     decimals=3,
                 ),
                 stat(
                     "Latency budget left",
                     "What is left of the slow answers that the objective allows in the time range shown.",
                     "percentunit",
-                    Q(_left(_slow_answers("$__range"), FAST), instant=True),
-                    width=6,
+                    Q(_left(_over_range(_slow("5m")), LATENCY), "{{service}}", instant=True),
+                    width=5,
                     steps=BUDGET,
                     decimals=1,
                 ),
@@ -98,7 +109,7 @@ BOARD = Board(
                     "Availability burn rate",
                     "1 spends exactly the budget of the objective's period. Pages: 14.4 on 5m and 1h, 6 on 30m and 6h.",
                     "short",
-                    *(Q(_burn(_bad_answers(window), AVAILABLE), window) for window in WINDOWS),
+                    *(Q(_burn(_errors(window), AVAILABILITY), f"{{{{service}}}} {window}") for window in WINDOWS),
                     steps=BURN,
                     height=9,
                     links=(runbook("AvailabilityBudgetBurnFast"), see("API performance", "api-performance")),
@@ -107,7 +118,7 @@ BOARD = Board(
                     "Latency burn rate",
                     "1 spends exactly the budget of the objective's period. Pages: 14.4 on 5m and 1h, 6 on 30m and 6h.",
                     "short",
-                    *(Q(_burn(_slow_answers(window), FAST), window) for window in WINDOWS),
+                    *(Q(_burn(_slow(window), LATENCY), f"{{{{service}}}} {window}") for window in WINDOWS),
                     steps=BURN,
                     height=9,
                     links=(runbook("LatencyBudgetBurnFast"), see("API performance", "api-performance")),
@@ -121,15 +132,15 @@ BOARD = Board(
                     "Server errors and slow answers",
                     "Share of requests that count against each objective.",
                     "percentunit",
-                    Q(_bad_answers("$__rate_interval"), "server errors"),
-                    Q(_slow_answers("$__rate_interval"), "slow answers"),
+                    Q(_errors("5m"), "{{service}} server errors"),
+                    Q(_slow("5m"), "{{service}} slow answers"),
                 ),
                 table(
                     "Errors by endpoint",
-                    "Requests and server errors of each endpoint in the time range shown.",
+                    "Requests and server errors of each endpoint in the last hour.",
                     "short",
-                    Q(f"sum by (endpoint) (increase({COUNT}{{{JOB}}}[$__range]))"),
-                    Q(f'sum by (endpoint) (increase({COUNT}{{{JOB}, status=~"5.."}}[$__range]))'),
+                    Q(f"sum by (endpoint) (increase({COUNT}}}[1h]))"),
+                    Q(f'sum by (endpoint) (increase({COUNT}, status=~"5.."}}[1h]))'),
                     columns={"endpoint": "Endpoint", "Value #A": "Requests", "Value #B": "Server errors"},
                     width=12,
                 ),
