@@ -36,14 +36,20 @@ ZERO_IS_BAD: Steps = ((None, "red"), (1, "green"))
 ANY_IS_BAD: Steps = ((None, "green"), (1, "red"))
 
 
-def rising(warn: float, bad: float) -> Steps:
-    """Thresholds for a value that is worse when it is higher: green, orange from `warn`, red from `bad`."""
-    return ((None, "green"), (warn, "orange"), (bad, "red"))
+def rising(warn: float | None, bad: float | None = None) -> Steps:
+    """Thresholds for a value that is worse when it is higher: green, orange from `warn`, red from `bad`.
+
+    Where an alert is about the value: orange where it warns, red where it is critical, and None where it is not.
+    """
+    levels = ((warn, "orange"), (bad, "red"))
+    return ((None, "green"), *((value, color) for value, color in levels if value is not None))
 
 
-def falling(bad: float, warn: float) -> Steps:
+def falling(bad: float | None, warn: float | None = None) -> Steps:
     """Thresholds for a value that is worse when it is lower: red below `bad`, orange below `warn`, else green."""
-    return ((None, "red"), (bad, "orange"), (warn, "green"))
+    if bad is None:
+        return ((None, "orange"), (warn, "green"))
+    return ((None, "red"), (bad, "green")) if warn is None else ((None, "red"), (bad, "orange"), (warn, "green"))
 
 
 @dataclass(frozen=True)

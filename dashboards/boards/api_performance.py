@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default
 from dashboards.board import Board, Variable
-from dashboards.boards.common import SEL, instance, job, mean, quantile, rate, services, share
+from dashboards.boards.common import (
+    ERRORS,
+    ERRORS_TEXT,
+    SEL,
+    SLOW,
+    SLOW_TEXT,
+    instance,
+    job,
+    mean,
+    quantile,
+    rate,
+    services,
+    share,
+)
 from dashboards.kit import Q, bars, graph, rising, runbook, see, see_logs, stat, table
 
 ALL = f'{SEL}, endpoint=~"$endpoint", method=~"$method"'
@@ -11,13 +25,13 @@ COUNT = "http_requests_total"
 TIME = "http_request_duration_seconds"
 SERVER = 'status=~"5.."'
 CLIENT = 'status=~"4.."'
-ERRORS = rising(0.05, 0.15)
-SLOW = rising(2, 5)
+BOUNDS = (default("app_alert_latency_seconds"), default("app_alert_latency_critical_seconds"))
 
 
-def _faster_than(bound: int) -> str:
+def _faster_than(bound: float) -> str:
     # Prometheus 3 stores the bound 2 as 2.0, older ones as the program wrote it
-    inside = rate(f"{TIME}_bucket", ALL, f'le=~"{bound}([.]0)?"')
+    le = f"{bound:g}".replace(".", "[.]")
+    inside = rate(f"{TIME}_bucket", ALL, f'le=~"{le}([.]0)?"')
     return f"{inside} / ({rate(TIME + '_count', ALL)} > 0)"
 
 
@@ -41,7 +55,7 @@ BOARD = Board(
                 stat("Request rate", "Requests answered per second.", "reqps", Q(rate(COUNT, ALL)), decimals=2),
                 stat(
                     "Server errors",
-                    "Share of answers with a status of 500 or above. The alert warns at 5 % and is critical at 15 %.",
+                    f"Share of answers with a status of 500 or above. {ERRORS_TEXT}",
                     "percentunit",
                     Q(share(rate(COUNT, ALL, SERVER), rate(COUNT, ALL))),
                     steps=ERRORS,
@@ -54,7 +68,7 @@ BOARD = Board(
                     "Share of answers with a status from 400 to 499: what callers got wrong, or were refused.",
                     "percentunit",
                     Q(share(rate(COUNT, ALL, CLIENT), rate(COUNT, ALL))),
-                    steps=rising(0.2, 0.5),
+                    steps=rising(default("app_alert_client_error_ratio")),
                     decimals=2,
                     empty="no traffic",
                     links=(runbook("HighClientErrorRate"),),
@@ -69,7 +83,7 @@ BOARD = Board(
                 ),
                 stat(
                     "p95",
-                    "95 of 100 requests are faster than this. The alert warns at 2 s and is critical at 5 s.",
+                    f"95 of 100 requests are faster than this. {SLOW_TEXT}",
                     "s",
                     Q(quantile(0.95, TIME, ALL)),
                     steps=SLOW,
@@ -175,10 +189,9 @@ BOARD = Board(
                 ),
                 graph(
                     "Share within bounds",
-                    "Share of requests that took at most 2 s and at most 5 s: exact, these are bucket bounds.",
+                    "Share of requests faster than the bounds of the alerts: exact, as these are bounds of buckets.",
                     "percentunit",
-                    Q(_faster_than(2), "at most 2 s"),
-                    Q(_faster_than(5), "at most 5 s"),
+                    *(Q(_faster_than(bound), f"at most {bound:g} s") for bound in BOUNDS),
                     width=8,
                     high=1,
                     links=(see("Service level objectives", "slo"),),

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Board
-from dashboards.boards.common import SEL, instance, job, quantile, rate, services, share
-from dashboards.kit import Q, falling, graph, pie, rising, runbook, see, see_logs, stat
-
-SLOW = rising(2, 5)
+from dashboards.boards.common import (
+    DB_SLOW,
+    DB_SLOW_TEXT,
+    ERRORS,
+    LOW_HITS,
+    SEL,
+    SLOW,
+    instance,
+    job,
+    quantile,
+    rate,
+    services,
+    share,
+)
+from dashboards.kit import Q, graph, pie, rising, runbook, see, see_logs, stat
 
 BOARD = Board(
     name="application",
@@ -69,16 +81,17 @@ BOARD = Board(
                 ),
                 graph(
                     "DB query duration p95",
-                    "The time that 95 of 100 queries stay below, by operation. The alert warns at 1 s.",
+                    f"The time that 95 of 100 queries stay below, by operation. {DB_SLOW_TEXT}",
                     "s",
                     Q(quantile(0.95, "db_query_duration_seconds", SEL, by="operation"), "{{operation}}"),
                     width=8,
-                    steps=rising(1, 2),
+                    steps=DB_SLOW,
                     links=(runbook("HighDatabaseLatency"), see("Database and Redis", "database-redis")),
                 ),
                 graph(
                     "Cache hit rate",
-                    "Share of cache look-ups that were hits. Below 70 % is worth tuning, below 50 % an alert informs.",
+                    "Share of cache look-ups that were hits. An alert informs below"
+                    f" {percent(default('app_alert_cache_hit_ratio'))}.",
                     "percentunit",
                     Q(
                         share(
@@ -89,7 +102,7 @@ BOARD = Board(
                     ),
                     width=8,
                     high=1,
-                    steps=falling(0.5, 0.7),
+                    steps=LOW_HITS,
                     links=(runbook("LowCacheHitRate"),),
                 ),
                 graph(
@@ -102,12 +115,13 @@ BOARD = Board(
                 ),
                 graph(
                     "AI request duration p95",
-                    "The time that 95 of 100 requests to the AI service stay below, by operation.",
+                    "The time that 95 of 100 requests to the AI service stay below, by operation."
+                    f" The alert warns at {default('app_alert_ai_latency_seconds'):g} s.",
                     "s",
                     Q(quantile(0.95, "ai_request_duration_seconds", SEL, by="operation"), "{{operation}}"),
                     width=12,
-                    steps=rising(5, 15),
-                    links=(runbook("AIRequestFailures"),),
+                    steps=rising(default("app_alert_ai_latency_seconds")),
+                    links=(runbook("AIRequestSlow"), runbook("AIRequestFailures")),
                 ),
                 graph(
                     "Discord messages",
@@ -150,7 +164,7 @@ BOARD = Board(
                     "percentunit",
                     Q(share(rate("http_requests_total", SEL, 'status=~"5.."'), rate("http_requests_total", SEL))),
                     width=6,
-                    steps=rising(0.05, 0.15),
+                    steps=ERRORS,
                     decimals=2,
                     empty="no traffic",
                     links=(runbook("HighAPIErrorRate"), see_logs()),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Board, Variable
-from dashboards.boards.common import SEL, instance, job, quantile, rate, services, share
+from dashboards.boards.common import BACKLOG, BACKLOG_TEXT, SEL, instance, job, quantile, rate, services, share
 from dashboards.kit import ZERO_IS_BAD, Q, bars, graph, rising, runbook, see, see_logs, stat, table, timeline
 
 COUNT = "tasks_total"
@@ -12,7 +13,9 @@ ALL = f'{SEL}, task_name=~"$task"'
 QUEUE = 'queue_name=~"$queue"'
 FAILED = 'status="failure"'
 DONE = 'status=~"success|failure"'
-BACKLOG = rising(100, 1000)
+MANY = default("celery_alert_failure_ratio")
+FAILING = rising(MANY)
+EXTRACTION, SEARCH = default("celery_alert_extraction_seconds"), default("celery_alert_search_seconds")
 WORKER_LOGS = see_logs()
 
 BOARD = Board(
@@ -42,7 +45,7 @@ BOARD = Board(
                 ),
                 stat(
                     "Waiting",
-                    "Tasks that wait in the chosen queues. The alert warns at 1000.",
+                    f"Tasks that wait in the chosen queues. {BACKLOG_TEXT}",
                     "short",
                     Q(f"sum(celery_queue_length{{{QUEUE}}})"),
                     steps=BACKLOG,
@@ -64,10 +67,10 @@ BOARD = Board(
                 ),
                 stat(
                     "Failed",
-                    "Share of finished tasks that failed. The alerts warn at 10 %.",
+                    f"Share of finished tasks that failed. The alerts warn at {percent(MANY)}.",
                     "percentunit",
                     Q(share(rate(COUNT, ALL, FAILED), rate(COUNT, ALL, DONE))),
-                    steps=rising(0.05, 0.1),
+                    steps=FAILING,
                     decimals=2,
                     empty="no tasks",
                     links=(runbook("HighExtractionTaskFailureRate"), WORKER_LOGS),
@@ -77,7 +80,7 @@ BOARD = Board(
                     "Time since the scheduler last ticked.",
                     "s",
                     Q("time() - max(beat_last_tick_timestamp_seconds)"),
-                    steps=rising(120, 300),
+                    steps=rising(None, default("celery_alert_beat_seconds")),
                     links=(runbook("CeleryBeatStalled"), see_logs("celery-beat")),
                 ),
             ],
@@ -117,7 +120,7 @@ BOARD = Board(
                         "{{task_name}}",
                     ),
                     width=8,
-                    steps=rising(0.05, 0.1),
+                    steps=FAILING,
                     links=(runbook("HighExtractionTaskFailureRate"), runbook("HighSearchTaskFailureRate")),
                 ),
                 graph(
@@ -154,11 +157,12 @@ BOARD = Board(
                 ),
                 graph(
                     "p95 by task",
-                    "The time that 95 of 100 runs stay below, by task. Alerts: extraction 30 s, search 10 s.",
+                    "The time that 95 of 100 runs stay below, by task. Alerts:"
+                    f" extraction {EXTRACTION:g} s, search {SEARCH:g} s.",
                     "s",
                     Q(quantile(0.95, TIME, ALL, by="task_name"), "{{task_name}}"),
                     width=8,
-                    steps=rising(10, 30),
+                    steps=rising(SEARCH, EXTRACTION),
                     links=(runbook("SlowExtractionTask"), runbook("SlowSearchIndexTask")),
                 ),
                 graph(
@@ -174,6 +178,8 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, "task_queue_wait_seconds", SEL, QUEUE, by="queue_name"), "{{queue_name}}"),
                     width=8,
+                    steps=rising(default("celery_alert_queue_wait_seconds")),
+                    links=(runbook("CeleryQueueWaitLong"),),
                 ),
                 graph(
                     "Extraction by format",
@@ -189,7 +195,8 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, "extraction_duration_seconds", by="format"), "{{format}}"),
                     width=8,
-                    steps=rising(10, 30),
+                    steps=rising(EXTRACTION),
+                    links=(runbook("SlowExtractionTask"),),
                 ),
             ],
         ),

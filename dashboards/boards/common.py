@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Variable
+from dashboards.kit import falling, rising
 
 # Matchers of the variables that most dashboards have
 SEL = 'job=~"$job", instance=~"$instance"'
 CADVISOR = "30s"  # how often cAdvisor is scraped where it is scraped least, in the profile small
 RATE = "[$__rate_interval]"
+# Orange where the alert warns, red where it is critical
+ERRORS = rising(default("app_alert_error_ratio"), default("app_alert_error_ratio_critical"))
+ERRORS_TEXT = (
+    f"The alert warns at {percent(default('app_alert_error_ratio'))}"
+    f" and is critical at {percent(default('app_alert_error_ratio_critical'))}."
+)
+SLOW = rising(default("app_alert_latency_seconds"), default("app_alert_latency_critical_seconds"))
+SLOW_TEXT = (
+    f"The alert warns at {default('app_alert_latency_seconds'):g} s"
+    f" and is critical at {default('app_alert_latency_critical_seconds'):g} s."
+)
+DB_SLOW = rising(default("app_alert_db_latency_seconds"))
+DB_SLOW_TEXT = f"The alert warns at {default('app_alert_db_latency_seconds'):g} s."
+LOW_HITS = falling(None, default("app_alert_cache_hit_ratio"))
+BACKLOG = rising(default("celery_exporter_alert_backlog"), default("celery_exporter_alert_backlog_critical"))
+BACKLOG_TEXT = (
+    f"The alert warns at {default('celery_exporter_alert_backlog'):g}"
+    f" and is critical at {default('celery_exporter_alert_backlog_critical'):g}."
+)
+BUSY_CPU = rising(default("node_exporter_alert_cpu_ratio"), default("node_exporter_alert_cpu_ratio_critical"))
+BUSY_MEMORY = rising(default("node_exporter_alert_memory_ratio"), default("node_exporter_alert_memory_ratio_critical"))
+FULL_DISK = rising(default("node_exporter_alert_disk_ratio"), default("node_exporter_alert_disk_ratio_critical"))
 UP_DOWN = {"1": ("up", "green"), "0": ("down", "red")}
 OK_FAILED = {"1": ("ok", "green"), "0": ("failed", "red")}
 

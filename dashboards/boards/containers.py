@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default
 from dashboards.board import Board, Variable
 from dashboards.boards.common import CADVISOR, SEL, instance, job, rate
 from dashboards.kit import ANY_IS_BAD, Q, bars, graph, rising, runbook, see, stat, table
 
 ALL = f'{SEL}, name=~"$container"'
 R = "[$__rate_interval]"
-NEAR = rising(0.8, 0.9)
+NEAR = rising(default("cadvisor_alert_memory_ratio"))
 CPU = rate("container_cpu_usage_seconds_total", ALL, by="name")
 MEMORY = f"max by (name) (container_memory_working_set_bytes{{{ALL}}})"
 MEMORY_LIMIT = f"(max by (name) (container_spec_memory_limit_bytes{{{ALL}}}) > 0)"
@@ -68,7 +69,7 @@ BOARD = Board(
                     "Starts of containers in the time range shown.",
                     "short",
                     Q(f"sum(changes(container_start_time_seconds{{{ALL}}}[$__range]))", instant=True),
-                    steps=rising(1, 10),
+                    steps=rising(1, default("cadvisor_alert_restarts") + 1),
                     decimals=0,
                     links=(runbook("ContainerRestartLoop"),),
                 ),
@@ -102,7 +103,7 @@ BOARD = Board(
                     "percentunit",
                     Q(THROTTLED, "{{name}}", every=CADVISOR),
                     width=8,
-                    steps=rising(0.25, 0.5),
+                    steps=rising(default("cadvisor_alert_throttled_ratio")),
                     links=(runbook("ContainerCPUThrottled"),),
                 ),
                 bars(
@@ -125,7 +126,7 @@ BOARD = Board(
                         every=CADVISOR,
                     ),
                     width=8,
-                    steps=NEAR,
+                    steps=rising(0.9),
                 ),
             ],
         ),

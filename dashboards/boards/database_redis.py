@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Board
-from dashboards.boards.common import OK_FAILED, SEL, UP_DOWN, instance, job, quantile, rate, services, share
+from dashboards.boards.common import (
+    DB_SLOW,
+    DB_SLOW_TEXT,
+    LOW_HITS,
+    OK_FAILED,
+    SEL,
+    UP_DOWN,
+    instance,
+    job,
+    quantile,
+    rate,
+    services,
+    share,
+)
 from dashboards.kit import ANY_IS_BAD, Q, falling, graph, rising, runbook, see, see_logs, stat
 
-MEMORY = rising(0.7, 0.8)
+WARN, CRITICAL = default("redis_exporter_alert_memory_ratio"), default("redis_exporter_alert_memory_ratio_critical")
+POOL = default("app_alert_db_pool_ratio")
 HITS = f"sum(rate(redis_keyspace_hits_total{{{SEL}}}[$__rate_interval]))"
 MISSES = f"sum(rate(redis_keyspace_misses_total{{{SEL}}}[$__rate_interval]))"
 USED = f"sum(redis_memory_used_bytes{{{SEL}}})"
@@ -34,10 +49,11 @@ BOARD = Board(
                 stat("Up since", "How long Redis has been running.", "s", Q(f"min(redis_uptime_in_seconds{{{SEL}}})")),
                 stat(
                     "Memory",
-                    "Memory used of `maxmemory`. The alert warns at 80 %. A broker must not evict.",
+                    "Memory used of `maxmemory`; a broker must not evict. The alert warns at"
+                    f" {percent(WARN)} and is critical at {percent(CRITICAL)}.",
                     "percentunit",
                     Q(f"{USED} / ({LIMIT} > 0)"),
-                    steps=MEMORY,
+                    steps=rising(WARN, CRITICAL),
                     decimals=1,
                     empty="no limit",
                     links=(runbook("RedisMemoryHigh"),),
@@ -211,16 +227,17 @@ BOARD = Board(
                 ),
                 graph(
                     "Cache operation p95",
-                    "The time that 95 of 100 cache operations stay below. The alert warns at 100 ms.",
+                    "The time that 95 of 100 cache operations stay below. The alert warns at"
+                    f" {1000 * default('app_alert_cache_latency_seconds'):g} ms.",
                     "s",
                     Q(quantile(0.95, "cache_operation_duration_seconds", by="operation"), "{{operation}}"),
                     width=8,
-                    steps=rising(0.05, 0.1),
+                    steps=rising(default("app_alert_cache_latency_seconds")),
                     links=(runbook("CacheOperationSlow"),),
                 ),
                 graph(
                     "Redis operation p95",
-                    "The time that 95 of 100 Redis operations stay below, and connection errors per second.",
+                    "The time that 95 of 100 Redis operations stay below, by operation.",
                     "s",
                     Q(quantile(0.95, "redis_operation_duration_seconds", by="operation"), "{{operation}}"),
                     width=8,
@@ -248,7 +265,8 @@ BOARD = Board(
                     ),
                     width=16,
                     high=1,
-                    steps=falling(0.5, 0.7),
+                    steps=LOW_HITS,
+                    links=(runbook("LowCacheHitRate"),),
                 ),
             ],
         ),
@@ -265,7 +283,8 @@ BOARD = Board(
                 ),
                 graph(
                     "Pool used",
-                    "Connections in use as share of the limit. The alert is critical at 95 %.",
+                    "Connections in use as share of the limit. The alert warns at"
+                    f" {percent(POOL)} and is critical at 100 %.",
                     "percentunit",
                     Q(
                         'sum by (job) (db_pool_connections{state="checked_out"})'
@@ -274,7 +293,7 @@ BOARD = Board(
                     ),
                     width=8,
                     high=1,
-                    steps=rising(0.8, 0.95),
+                    steps=rising(POOL, 1),
                     links=(runbook("DatabaseConnectionPoolExhausted"),),
                 ),
                 graph(
@@ -287,10 +306,10 @@ BOARD = Board(
                 ),
                 graph(
                     "Query duration p95",
-                    "The time that 95 of 100 queries stay below, by operation. The alert warns at 1 s.",
+                    f"The time that 95 of 100 queries stay below, by operation. {DB_SLOW_TEXT}",
                     "s",
                     Q(quantile(0.95, "db_query_duration_seconds", by="operation"), "{{operation}}"),
-                    steps=rising(1, 2),
+                    steps=DB_SLOW,
                     links=(runbook("HighDatabaseLatency"), see_logs()),
                 ),
                 graph(
@@ -300,7 +319,7 @@ BOARD = Board(
                     Q(quantile(0.5, "db_query_duration_seconds"), "p50"),
                     Q(quantile(0.95, "db_query_duration_seconds"), "p95"),
                     Q(quantile(0.99, "db_query_duration_seconds"), "p99"),
-                    steps=rising(1, 2),
+                    steps=DB_SLOW,
                 ),
             ],
         ),

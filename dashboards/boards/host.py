@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Board
-from dashboards.boards.common import SEL, instance, job
+from dashboards.boards.common import BUSY_CPU, BUSY_MEMORY, FULL_DISK, SEL, instance, job
 from dashboards.kit import ANY_IS_BAD, Q, bars, graph, rising, runbook, see, stat
 
 DISKS = f'{SEL}, fstype!~"tmpfs|ramfs|overlay|squashfs|nsfs|iso9660|fuse.*"'
 CARDS = f'{SEL}, device!~"lo|veth.*|br-.*|docker.*"'
 DEVICES = f'{SEL}, device!~"loop.*|ram.*|zram.*|dm-.*"'
 R = "[$__rate_interval]"
-FULL = rising(0.75, 0.85)
-BUSY = rising(0.75, 0.9)
+NEARLY = rising(0.75, 0.9)
+FULL_TEXT = f"The alert warns at {percent(default('node_exporter_alert_disk_ratio'))}."
 CPU = f'1 - avg(rate(node_cpu_seconds_total{{{SEL}, mode="idle"}}{R}))'
 MEMORY = f"1 - sum(node_memory_MemAvailable_bytes{{{SEL}}}) / sum(node_memory_MemTotal_bytes{{{SEL}}})"
 DISK = f"1 - node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}}"
@@ -32,28 +33,30 @@ BOARD = Board(
                 ),
                 stat(
                     "Processor in use",
-                    "Share of processor time in use. The alert warns at 90 % for 10 minutes.",
+                    "Share of processor time in use. The alert warns at"
+                    f" {percent(default('node_exporter_alert_cpu_ratio'))}.",
                     "percentunit",
                     Q(CPU),
-                    steps=BUSY,
+                    steps=BUSY_CPU,
                     decimals=1,
                     links=(runbook("HighCPUUsage"), see("Containers", "containers")),
                 ),
                 stat(
                     "Memory in use",
-                    "Share of memory that programs cannot have. The alert warns at 90 %.",
+                    "Share of memory that programs cannot have. The alert warns at"
+                    f" {percent(default('node_exporter_alert_memory_ratio'))}.",
                     "percentunit",
                     Q(MEMORY),
-                    steps=BUSY,
+                    steps=BUSY_MEMORY,
                     decimals=1,
                     links=(runbook("HighMemoryUsage"), see("Containers", "containers")),
                 ),
                 stat(
                     "Fullest disk",
-                    "Share used of the fullest file system. The alert warns at 85 %.",
+                    f"Share used of the fullest file system. {FULL_TEXT}",
                     "percentunit",
                     Q(f"max({DISK})"),
-                    steps=FULL,
+                    steps=FULL_DISK,
                     decimals=1,
                     links=(runbook("HighDiskUsage"),),
                 ),
@@ -154,11 +157,11 @@ BOARD = Board(
             [
                 bars(
                     "Used",
-                    "Share used of each file system. The alert warns at 85 %.",
+                    f"Share used of each file system. {FULL_TEXT}",
                     "percentunit",
                     Q(DISK, "{{mountpoint}}"),
                     high=1,
-                    steps=FULL,
+                    steps=FULL_DISK,
                     links=(runbook("HighDiskUsage"),),
                 ),
                 graph(
@@ -180,7 +183,7 @@ BOARD = Board(
                         "{{mountpoint}}",
                     ),
                     high=1,
-                    steps=FULL,
+                    steps=NEARLY,
                 ),
                 graph(
                     "Disk traffic",
@@ -260,7 +263,7 @@ BOARD = Board(
                     "percentunit",
                     Q(f"max(node_filefd_allocated{{{SEL}}} / node_filefd_maximum{{{SEL}}})"),
                     width=6,
-                    steps=FULL,
+                    steps=NEARLY,
                     decimals=2,
                 ),
                 stat(
@@ -269,7 +272,7 @@ BOARD = Board(
                     "percentunit",
                     Q(f"max(node_nf_conntrack_entries{{{SEL}}} / node_nf_conntrack_entries_limit{{{SEL}}})"),
                     width=6,
-                    steps=FULL,
+                    steps=NEARLY,
                     decimals=2,
                 ),
                 stat(
@@ -287,7 +290,8 @@ BOARD = Board(
                     "s",
                     Q(f"max(abs(node_timex_offset_seconds{{{SEL}}}))"),
                     width=6,
-                    steps=rising(0.05, 0.5),
+                    steps=rising(default("node_exporter_alert_clock_offset_seconds")),
+                    links=(runbook("HostClockSkew"),),
                 ),
             ],
         ),

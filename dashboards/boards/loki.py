@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default
 from dashboards.board import Board
 from dashboards.boards.common import SEL, UP_DOWN, instance, job, quantile, rate
 from dashboards.kit import Q, graph, rising, runbook, see, see_logs, stat
+
+MOST = default("loki_max_streams")
 
 BOARD = Board(
     name="loki",
@@ -28,11 +31,12 @@ BOARD = Board(
                 ),
                 stat(
                     "Streams",
-                    "Streams that Loki has in memory. Many mean a label without bound.",
+                    f"Streams in memory; Loki refuses more than {MOST:g} (loki_max_streams)."
+                    " Many mean a label without bound.",
                     "short",
                     Q(f"sum(loki_ingester_memory_streams{{{SEL}}})"),
                     width=6,
-                    steps=rising(1000, 5000),
+                    steps=rising(0.75 * MOST, MOST),
                 ),
                 stat(
                     "Retention last ran",
@@ -43,7 +47,7 @@ BOARD = Board(
                         f"{{{SEL}}} > 0)"
                     ),
                     width=6,
-                    steps=rising(7200, 86400),
+                    steps=rising(default("loki_alert_retention_seconds")),
                     links=(runbook("LokiRetentionStalled"),),
                 ),
                 stat(

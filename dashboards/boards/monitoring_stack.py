@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default
 from dashboards.board import Board
 from dashboards.boards.common import SEL, UP_DOWN, instance, job, quantile, rate
 from dashboards.kit import ANY_IS_BAD, Q, graph, rising, runbook, see_logs, stat, table, timeline
@@ -70,9 +71,10 @@ BOARD = Board(
                         "sum(prometheus_tsdb_storage_blocks_bytes + prometheus_tsdb_wal_storage_size_bytes)"
                         " / sum(prometheus_tsdb_retention_limit_bytes > 0)"
                     ),
-                    steps=rising(0.8, 0.95),
+                    steps=rising(default("prometheus_alert_storage_ratio")),
                     decimals=1,
                     empty="no limit",
+                    links=(runbook("PrometheusStorageNearLimit"),),
                 ),
             ],
         ),
@@ -89,11 +91,13 @@ BOARD = Board(
                 ),
                 graph(
                     "Scrape time",
-                    "How long each scrape takes. The budget is 100 ms; celery-exporter alone needs about 2 s.",
+                    "How long each scrape takes; celery-exporter needs about 2 s. The alert informs at"
+                    f" {default('prometheus_alert_scrape_seconds'):g} s.",
                     "s",
                     Q(f"max by (job) (scrape_duration_seconds{{{SEL}}})", "{{job}}"),
                     width=6,
                     height=10,
+                    links=(runbook("ScrapeSlow"),),
                 ),
                 graph(
                     "Samples by job",

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.boards.common import CADVISOR, UP_DOWN, instance, job, quantile, rate, services, share
-from dashboards.kit import ANY_IS_BAD, Q, graph, link, rising, runbook, see, see_logs, stat, table, timeline
+from dashboards.boards.common import (
+    BACKLOG,
+    BUSY_MEMORY,
+    CADVISOR,
+    ERRORS,
+    ERRORS_TEXT,
+    FULL_DISK,
+    SLOW,
+    UP_DOWN,
+    instance,
+    job,
+    quantile,
+    rate,
+    services,
+    share,
+)
+from dashboards.kit import ANY_IS_BAD, Q, graph, link, runbook, see, see_logs, stat, table, timeline
 
 COUNT = "http_requests_total"
 TIME = "http_request_duration_seconds"
@@ -12,7 +27,6 @@ SERVER = 'status=~"5.."'
 UP = 'job=~"$job", instance=~"$instance", service=~"$service"'
 R = "[$__rate_interval]"
 FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
-BUSY = rising(0.75, 0.9)
 CPU = f'1 - avg(rate(node_cpu_seconds_total{{mode="idle"}}{R}))'
 MEMORY = "1 - sum(node_memory_MemAvailable_bytes) / sum(node_memory_MemTotal_bytes)"
 DISK = (
@@ -64,11 +78,11 @@ BOARD = Board(
                 ),
                 stat(
                     "Server errors",
-                    "Share of answers of 500 or above. The alert warns at 5 % and is critical at 15 %.",
+                    f"Share of answers of 500 or above. {ERRORS_TEXT}",
                     "percentunit",
                     Q(share(rate(COUNT, SERVER), rate(COUNT))),
                     width=3,
-                    steps=rising(0.05, 0.15),
+                    steps=ERRORS,
                     decimals=2,
                     empty="no traffic",
                     links=(runbook("HighAPIErrorRate"), see_logs()),
@@ -79,7 +93,7 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, TIME)),
                     width=3,
-                    steps=rising(2, 5),
+                    steps=SLOW,
                     empty="no traffic",
                     links=(runbook("SlowAPILatency"), see("API performance", "api-performance")),
                 ),
@@ -89,7 +103,7 @@ BOARD = Board(
                     "short",
                     Q("sum(celery_queue_length)"),
                     width=3,
-                    steps=rising(100, 1000),
+                    steps=BACKLOG,
                     links=(runbook("WorkerQueueBacklog"), see("Celery workers", "celery-workers")),
                 ),
                 stat(
@@ -98,7 +112,7 @@ BOARD = Board(
                     "percentunit",
                     Q(MEMORY),
                     width=3,
-                    steps=BUSY,
+                    steps=BUSY_MEMORY,
                     decimals=0,
                     links=(runbook("HighMemoryUsage"), see("Host", "host")),
                 ),
@@ -108,7 +122,7 @@ BOARD = Board(
                     "percentunit",
                     Q(DISK),
                     width=3,
-                    steps=rising(0.75, 0.85),
+                    steps=FULL_DISK,
                     decimals=0,
                     links=(runbook("HighDiskUsage"), see("Host", "host")),
                 ),
@@ -146,7 +160,7 @@ BOARD = Board(
                     "percentunit",
                     Q(share(rate(COUNT, SERVER, by="job"), rate(COUNT, by="job")), "{{job}}"),
                     width=8,
-                    steps=rising(0.05, 0.15),
+                    steps=ERRORS,
                     links=(runbook("HighAPIErrorRate"), see("Service level objectives", "slo")),
                 ),
                 graph(
@@ -155,7 +169,7 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, TIME, by="job"), "{{job}}"),
                     width=8,
-                    steps=rising(2, 5),
+                    steps=SLOW,
                     links=(runbook("SlowAPILatency"),),
                 ),
             ],
@@ -177,7 +191,7 @@ BOARD = Board(
                     "short",
                     Q("max by (queue_name) (celery_queue_length)", "{{queue_name}}"),
                     width=8,
-                    steps=rising(100, 1000),
+                    steps=BACKLOG,
                     links=(runbook("WorkerQueueBacklog"), see("Celery workers", "celery-workers")),
                 ),
                 graph(

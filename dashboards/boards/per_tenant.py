@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Board, Variable
 from dashboards.boards.common import SEL, instance, job, quantile, rate, services, share
 from dashboards.kit import Q, bars, falling, graph, pie, rising, runbook, see, see_logs, stat, table
@@ -10,6 +11,9 @@ COUNT = "enhancement_requests_total"
 TIME = "enhancement_duration_seconds"
 ALL = f'{SEL}, tenant_id=~"$tenant_id"'
 DONE = 'status=~"success|failure"'
+FAILING = default("app_alert_enhancement_failure_ratio")
+LONG = rising(default("app_alert_enhancement_seconds"))
+WAITING = rising(default("app_alert_enhancement_queue"))
 QUEUED = 'status="queued"'
 FAILED = 'status="failure"'
 
@@ -57,29 +61,30 @@ BOARD = Board(
                 ),
                 stat(
                     "Success",
-                    "Share of finished requests that succeeded.",
+                    f"Share of finished requests that succeeded. The alert warns below {percent(1 - FAILING)}.",
                     "percentunit",
                     Q(_success()),
-                    steps=falling(0.9, 0.98),
+                    steps=falling(None, 1 - FAILING),
                     decimals=2,
                     empty="no requests",
-                    links=(see_logs(),),
+                    links=(runbook("EnhancementFailureRateHigh"), see_logs()),
                 ),
                 stat(
                     "p95",
                     "95 of 100 enhancements finish within this time.",
                     "s",
                     Q(quantile(0.95, TIME, ALL)),
-                    steps=rising(10, 30),
+                    steps=LONG,
                     empty="no requests",
+                    links=(runbook("EnhancementSlow"),),
                 ),
                 stat(
                     "Waiting",
                     "Requests that wait in the queue.",
                     "short",
                     Q(f"sum(max by (queue_name, tenant_id) (queue_depth{{{ALL}}}))"),
-                    steps=rising(100, 1000),
-                    links=(runbook("WorkerQueueBacklog"), see("Celery workers", "celery-workers")),
+                    steps=WAITING,
+                    links=(runbook("EnhancementQueueBacklog"), see("Celery workers", "celery-workers")),
                 ),
             ],
         ),
@@ -117,7 +122,7 @@ BOARD = Board(
                     "percentunit",
                     Q(_success("tenant_id"), "{{tenant_id}}"),
                     high=1,
-                    steps=falling(0.9, 0.98),
+                    steps=falling(None, 1 - FAILING),
                 ),
                 graph(
                     "Failures by tenant",
@@ -143,7 +148,7 @@ BOARD = Board(
                     Q(quantile(0.95, TIME, ALL), "p95"),
                     Q(quantile(0.99, TIME, ALL), "p99"),
                     width=8,
-                    steps=rising(10, 30),
+                    steps=LONG,
                 ),
                 graph(
                     "p95 by tenant",
@@ -151,7 +156,7 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, TIME, ALL, by="tenant_id"), "{{tenant_id}}"),
                     width=8,
-                    steps=rising(10, 30),
+                    steps=LONG,
                 ),
                 graph(
                     "Waiting by tenant",
@@ -159,7 +164,7 @@ BOARD = Board(
                     "short",
                     Q(f"max by (queue_name, tenant_id) (queue_depth{{{ALL}}})", "{{tenant_id}} in {{queue_name}}"),
                     width=8,
-                    steps=rising(100, 1000),
+                    steps=WAITING,
                 ),
             ],
         ),
@@ -182,7 +187,7 @@ BOARD = Board(
                     "The gauge of the application in percent: one process' view since its start, for comparison.",
                     "percent",
                     Q(f"avg by (tenant_id) (enhancement_success_rate{{{ALL}}})", "{{tenant_id}}"),
-                    steps=falling(90, 98),
+                    steps=falling(None, 100 * (1 - FAILING)),
                     high=100,
                 ),
             ],

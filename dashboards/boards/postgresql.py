@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Board, Variable
 from dashboards.boards.common import SEL, UP_DOWN, instance, job, rate
 from dashboards.boards.postgresql_statements import DB, STATEMENTS
 from dashboards.kit import ANY_IS_BAD, Q, falling, graph, rising, runbook, see_logs, stat
 
 CLIENTS = f'{DB}, backend_type=~"|client backend"'
-POOL = rising(0.8, 0.95)
+WARN, CRITICAL = (
+    default("postgres_exporter_alert_connections_ratio"),
+    default("postgres_exporter_alert_connections_ratio_critical"),
+)
+POOL = rising(WARN, CRITICAL)
+OLD = rising(default("postgres_exporter_alert_transaction_seconds"))
+LOW_HITS = falling(None, default("postgres_exporter_alert_cache_hit_ratio"))
+NUMBERS = 2**31  # of transactions, then they come round
+LAGGING = rising(default("postgres_exporter_alert_replication_seconds"))
 OPEN = f"sum(pg_stat_activity_count{{{CLIENTS}}})"
 # What is left for those who are no superusers
 LIMIT = f"(max(pg_settings_max_connections{{{SEL}}}) - max(pg_settings_superuser_reserved_connections{{{SEL}}}))"
@@ -32,7 +41,7 @@ GLANCE = [
     ),
     stat(
         "Connections used",
-        "Connections of clients as share of those that they may open. The alert warns at 80 %.",
+        f"Connections of clients as share of those that they may open. The alert warns at {percent(WARN)}.",
         "percentunit",
         Q(f"{OPEN} / {LIMIT}"),
         steps=POOL,
@@ -44,7 +53,7 @@ GLANCE = [
         "How long the oldest open transaction has been open.",
         "s",
         Q(f"max(pg_long_running_transactions_oldest_timestamp_seconds{{{SEL}}})"),
-        steps=rising(300, 1800),
+        steps=OLD,
         links=(runbook("PostgresLongTransaction"),),
     ),
     stat(
@@ -52,7 +61,7 @@ GLANCE = [
         "Share of the blocks that were found in PostgreSQL's own memory.",
         "percentunit",
         Q(f"sum({HITS}) / (sum({HITS}) + sum({READS}) > 0)"),
-        steps=falling(0.8, 0.9),
+        steps=LOW_HITS,
         decimals=1,
         empty="no reads",
         links=(runbook("PostgresCacheHitRateLow"),),
@@ -83,8 +92,8 @@ GLANCE = [
         "Transaction numbers used",
         "Age of the oldest row that is not frozen, as share of the numbers there are. Autovacuum keeps it near 10 %.",
         "percentunit",
-        Q(f"max(pg_database_wraparound_age_datfrozenxid_seconds{{{SEL}}}) / 2147483648"),
-        steps=rising(0.25, 0.46),
+        Q(f"max(pg_database_wraparound_age_datfrozenxid_seconds{{{SEL}}}) / {NUMBERS}"),
+        steps=rising(None, default("postgres_exporter_alert_transaction_ids") / NUMBERS),
         decimals=1,
         links=(runbook("PostgresWraparoundNear"),),
     ),
@@ -93,7 +102,7 @@ GLANCE = [
         "How far a replica is behind; 0 on a server that is none.",
         "s",
         Q(f"max(pg_replication_lag_seconds{{{SEL}}})"),
-        steps=rising(10, 60),
+        steps=LAGGING,
         links=(runbook("PostgresReplicationLagging"),),
     ),
     stat(
@@ -118,7 +127,7 @@ CONNECTIONS = [
     ),
     graph(
         "Share of connections used",
-        "The alert warns at 80 % and is critical at 95 %.",
+        f"The alert warns at {percent(WARN)} and is critical at {percent(CRITICAL)}.",
         "percentunit",
         Q(f"{OPEN} / {LIMIT}", "used"),
         high=1,
@@ -192,7 +201,7 @@ WORK = [
         Q(f"{HITS} / ({HITS} + {READS} > 0)", "{{datname}}"),
         width=8,
         high=1,
-        steps=falling(0.8, 0.9),
+        steps=LOW_HITS,
         links=(runbook("PostgresCacheHitRateLow"),),
     ),
     graph(
@@ -228,7 +237,7 @@ LOCKS = [
         "s",
         Q(f"max by (state) (pg_stat_activity_max_tx_duration{{{CLIENTS}}})", "{{state}}"),
         width=8,
-        steps=rising(300, 1800),
+        steps=OLD,
         links=(runbook("PostgresLongTransaction"),),
     ),
     graph(
@@ -318,7 +327,7 @@ REPLICATION = [
         "s",
         Q(f"max(pg_replication_lag_seconds{{{SEL}}})", "lag"),
         width=8,
-        steps=rising(10, 60),
+        steps=LAGGING,
         links=(runbook("PostgresReplicationLagging"),),
     ),
     graph(

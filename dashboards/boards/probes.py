@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default
 from dashboards.board import Board
 from dashboards.boards.common import SEL, UP_DOWN, instance, job
 from dashboards.kit import ANY_IS_BAD, Q, bars, falling, graph, rising, runbook, see_logs, stat, timeline
+
+WARN, CRITICAL = default("blackbox_exporter_alert_tls_days"), default("blackbox_exporter_alert_tls_days_critical")
 
 BOARD = Board(
     name="probes",
@@ -39,16 +42,17 @@ BOARD = Board(
                     "How long each probe takes.",
                     "s",
                     Q(f"max by (instance) (probe_duration_seconds{{{SEL}}})", "{{instance}}"),
-                    steps=rising(1, 5),
+                    steps=rising(default("blackbox_exporter_alert_probe_seconds")),
                     links=(runbook("ProbeSlow"),),
                 ),
                 bars(
                     "Certificates",
-                    "Time until the earliest certificate of each address ends. Alerts: 14 days and 3 days.",
+                    "Time until the earliest certificate of each address ends. The alert warns"
+                    f" {WARN:g} days before and is critical {CRITICAL:g} days before.",
                     "s",
                     Q(f"min by (instance) (probe_ssl_earliest_cert_expiry{{{SEL}}}) - time()", "{{instance}}"),
                     width=12,
-                    steps=falling(259200, 1209600),
+                    steps=falling(86400 * CRITICAL, 86400 * WARN),
                     links=(runbook("TLSCertificateExpiring"),),
                 ),
             ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default, percent
 from dashboards.board import Board, Variable
 from dashboards.boards.common import OK_FAILED, SEL, UP_DOWN, instance, job, quantile, rate, share
 from dashboards.kit import ANY_IS_BAD, Q, falling, graph, rising, runbook, see, see_logs, stat
@@ -15,6 +16,7 @@ FAILED = 'code=~"5.."'
 HEALTHY = f"caddy_reverse_proxy_upstreams_healthy{{{SEL}}}"
 LOST = 'code=~"502|503|504"'
 DAYS = '(min by (instance) (probe_ssl_earliest_cert_expiry{component="caddy"}) - time()) / 86400'
+MOST, LONG = default("caddy_alert_upstream_error_ratio"), default("caddy_alert_latency_seconds")
 
 BOARD = Board(
     name="proxy",
@@ -44,10 +46,10 @@ BOARD = Board(
                 ),
                 stat(
                     "Reaching nobody",
-                    "Share of answers with 502, 503 or 504. The alert is critical at 5 %.",
+                    f"Share of answers with 502, 503 or 504. The alert is critical at {percent(MOST)}.",
                     "percentunit",
                     Q(share(rate(ANSWERS, SITE, LOST), rate(ANSWERS, SITE))),
-                    steps=rising(0.01, 0.05),
+                    steps=rising(None, MOST),
                     decimals=2,
                     empty="no traffic",
                     links=(runbook("ProxyUpstreamErrors"),),
@@ -107,18 +109,18 @@ BOARD = Board(
                     Q(share(rate(ANSWERS, SITE, FAILED, by="host"), rate(ANSWERS, SITE, by="host")), "{{host}}"),
                     width=8,
                     high=1,
-                    steps=rising(0.01, 0.05),
+                    steps=rising(None, MOST),
                     links=(runbook("ProxyUpstreamErrors"),),
                 ),
                 graph(
                     "Time to the first byte",
-                    "How long answers take to begin. The alert warns when the p95 of a site is above 5 s.",
+                    f"How long answers take to begin. The alert warns when the p95 of a site is above {LONG:g} s.",
                     "s",
                     Q(quantile(0.5, FIRST_BYTE, SITE), "p50"),
                     Q(quantile(0.95, FIRST_BYTE, SITE), "p95"),
                     Q(quantile(0.99, FIRST_BYTE, SITE), "p99"),
                     width=8,
-                    steps=rising(2, 5),
+                    steps=rising(LONG),
                     links=(runbook("ProxySlow"),),
                 ),
                 graph(
@@ -127,7 +129,7 @@ BOARD = Board(
                     "s",
                     Q(quantile(0.95, FIRST_BYTE, SITE, by="host"), "{{host}}"),
                     width=8,
-                    steps=rising(2, 5),
+                    steps=rising(LONG),
                     links=(runbook("ProxySlow"),),
                 ),
                 graph(
