@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import configparser
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 import sys
@@ -20,65 +18,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import yaml
+from settings import Settings
 from standin import Answer, Metrics, Request, die, exposition, flags, log, serve
 
-# The settings of this stack, by section. The real program has more and says nothing about one it does not know; a
-# stand-in that did the same would let a misspelt one pass.
-KNOWN = {
-    "server": "http_port http_addr root_url domain serve_from_sub_path enable_gzip protocol",
-    "database": "type wal path",
-    "paths": "data logs plugins provisioning",
-    "security": "admin_user admin_password admin_email secret_key cookie_secure cookie_samesite disable_gravatar "
-    "content_security_policy x_content_type_options strict_transport_security allow_embedding "
-    "disable_initial_admin_creation disable_brute_force_login_protection",
-    "users": "allow_sign_up allow_org_create default_theme",
-    "auth": "disable_login_form disable_signout_menu login_cookie_name",
-    "auth.anonymous": "enabled org_name org_role",
-    "auth.basic": "enabled",
-    "dashboards": "min_refresh_interval default_home_dashboard_path versions_to_keep",
-    "unified_alerting": "enabled execute_alerts",
-    "metrics": "enabled basic_auth_username basic_auth_password disable_total_stats",
-    "analytics": "reporting_enabled check_for_updates check_for_plugin_updates feedback_links_enabled",
-    "news": "news_feed_enabled",
-    "snapshots": "external_enabled",
-    "plugins": "plugin_admin_enabled preinstall preinstall_disabled preinstall_auto_update "
-    "public_key_retrieval_disabled",
-    "log": "mode level",
-    "feature_toggles": "enable",
-}
-HEALTH = {"prometheus": "/api/v1/query?query=1%2B1", "loki": "/loki/api/v1/query?query=vector%281%29%2Bvector%281%29"}
-
-
-class Settings:
-    """grafana.ini, with GF_SECTION_KEY from the environment above it and $__file{} replaced."""
-
-    def __init__(self, path: str) -> None:
-        self.ini = configparser.ConfigParser(interpolation=None, strict=False)
-        try:
-            with open(path, encoding="utf-8") as handle:  # noqa: PTH123  the parser wants the handle
-                self.ini.read_file(handle, path)
-        except (OSError, configparser.Error) as error:
-            die(f'failed to parse "{path}": {error}')
-        for section in self.ini.sections():
-            for key in self.ini[section]:
-                if section not in KNOWN or key not in KNOWN[section].split():
-                    die(f"stand-in: {path}: [{section}] {key} is not a setting that it knows")
-
-    def get(self, section: str, key: str, default: str = "") -> str:
-        """One setting. Ends the program when its file cannot be read, as the real one does."""
-        variable = f"GF_{section}_{key}".upper().replace(".", "_").replace("-", "_")
-        value = str(os.environ.get(variable) or self.ini.get(section, key, fallback=default))
-        found = re.fullmatch(r"\$__file\{(.+)\}", value.strip())
-        if not found:
-            return value
-        try:
-            return Path(found.group(1)).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            die(f"failed to expand {section}.{key}: {error}")
-
-    def on(self, section: str, key: str, default: bool = False) -> bool:
-        """One switch."""
-        return self.get(section, key, str(default)).lower() in ("true", "1", "yes", "on")
+QUERY = {"prometheus": "/api/v1/query?query=", "loki": "/loki/api/v1/query?query="}
+HEALTH = {"prometheus": "1+1", "loki": "vector(1)+vector(1)"}
 
 
 class Database:
@@ -266,6 +210,8 @@ class Grafana:
                 }
                 for uid, item in {**self._made_by_hand(), **self.dashboards}.items()
             ]
+        if request.path == "/api/ds/query" and request.method == "POST":
+            return self._panel(json.loads(request.body)["queries"])
         if request.path == "/api/datasources":
             return self.datasources
         return self._item(request)
@@ -288,7 +234,7 @@ class Grafana:
                 raise Answer(
                     404, {"message": "Plugin not found", "messageId": "plugin.notRegistered", "statusCode": 404}
                 )
-            status, text = self.ask(source, HEALTH[source["type"]])
+            status, text = self._query(source, HEALTH[source["type"]])
             good = status == 200
             raise Answer(
                 200 if good else 400,
@@ -298,6 +244,24 @@ class Grafana:
                 },
             )
         return source
+
+    def _query(self, source: Dict[str, Any], expr: str) -> Tuple[int, str]:
+        return self.ask(source, QUERY[source["type"]] + urllib.parse.quote(expr, safe=""))
+
+    def _panel(self, queries: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """Answer as to a panel: instant queries, a frame with times and values for each series."""
+        results: Dict[str, Any] = {}
+        for one in queries:
+            source = next((item for item in self.datasources if item["uid"] == one["datasource"]["uid"]), None)
+            if source is None:
+                raise Answer(404, {"message": "Data source not found"})
+            status, text = self._query(source, one["expr"])
+            if status != 200:
+                raise Answer(400, {"results": {one["refId"]: {"error": text[:200], "status": status, "frames": []}}})
+            samples = [item["value"] for item in json.loads(text)["data"]["result"]]
+            frames = [{"schema": {"refId": one["refId"]}, "data": {"values": [[at], [value]]}} for at, value in samples]
+            results[one["refId"]] = {"status": 200, "frames": frames}
+        return {"results": results}
 
     def _made_by_hand(self) -> Dict[str, Dict[str, Any]]:
         boards: Dict[str, Any] = self.database.read().get("boards", {})
