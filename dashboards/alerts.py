@@ -30,6 +30,14 @@ def default(variable: str) -> float:
     return value
 
 
+def pattern(variable: str) -> str:
+    """Return the default of `variable`, which is a regular expression."""
+    value = _defaults()[variable]
+    if not isinstance(value, str) or "{{" in value:
+        raise TypeError(f"{variable} is no pattern: {value!r}")
+    return value
+
+
 def percent(ratio: float) -> str:
     """Return `ratio` as text: 0.05 is `5 %`."""
     return f"{100 * ratio:g} %"

@@ -242,8 +242,9 @@ BOARD = Board(
                     "Active users and records",
                     "Users seen lately, and stored records by kind.",
                     "short",
-                    Q(f"sum(active_users{{{SEL}}})", "active users"),
-                    Q(f"sum by (kind) (records{{{SEL}}})", "records: {{kind}}"),
+                    # Each replica tells of all of them
+                    Q(f"sum(max by (job) (active_users{{{SEL}}}))", "active users"),
+                    Q(f"sum by (kind) (max by (job, kind) (records{{{SEL}}}))", "records: {{kind}}"),
                     width=8,
                 ),
             ],

@@ -53,7 +53,8 @@ BOARD = Board(
                     "Tasks by status",
                     "How many of the tenants' tasks are in each status now.",
                     "short",
-                    Q(f"sum by (status) (tasks_by_status{{{SEL}}})", "{{status}}"),
+                    # Each replica tells of the whole database
+                    Q(f"sum by (status) (max by (job, status) (tasks_by_status{{{SEL}}}))", "{{status}}"),
                 ),
                 graph(
                     "Task creation rate",

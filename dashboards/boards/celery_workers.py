@@ -36,10 +36,10 @@ BOARD = Board(
             "At a glance",
             [
                 stat(
-                    "Workers",
-                    "Workers that listen to the chosen queues.",
+                    "Fewest workers on a queue",
+                    "Workers that listen to that of the chosen queues which has fewest.",
                     "short",
-                    Q(f"sum(celery_active_worker_count{{{QUEUE}}})"),
+                    Q(f"min(max by (queue_name) (celery_active_worker_count{{{QUEUE}}}))"),
                     steps=ZERO_IS_BAD,
                     links=(runbook("CeleryQueueNoConsumers"),),
                 ),
@@ -47,7 +47,7 @@ BOARD = Board(
                     "Waiting",
                     f"Tasks that wait in the chosen queues. {BACKLOG_TEXT}",
                     "short",
-                    Q(f"sum(celery_queue_length{{{QUEUE}}})"),
+                    Q(f"sum(max by (queue_name) (celery_queue_length{{{QUEUE}}}))"),
                     steps=BACKLOG,
                     links=(runbook("WorkerQueueBacklog"),),
                 ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.alerts import default, percent
+from dashboards.alerts import default, pattern, percent
 from dashboards.board import Variable
 from dashboards.kit import falling, rising
 
@@ -26,12 +26,14 @@ DB_SLOW_TEXT = f"The alert warns at {default('app_alert_db_latency_seconds'):g} 
 LOW_HITS = falling(None, default("app_alert_cache_hit_ratio"))
 BACKLOG = rising(default("celery_exporter_alert_backlog"), default("celery_exporter_alert_backlog_critical"))
 BACKLOG_TEXT = (
-    f"The alert warns at {default('celery_exporter_alert_backlog'):g}"
+    f"The alert warns at {default('celery_exporter_alert_backlog'):g} in one queue"
     f" and is critical at {default('celery_exporter_alert_backlog_critical'):g}."
 )
 BUSY_CPU = rising(default("node_exporter_alert_cpu_ratio"), default("node_exporter_alert_cpu_ratio_critical"))
 BUSY_MEMORY = rising(default("node_exporter_alert_memory_ratio"), default("node_exporter_alert_memory_ratio_critical"))
 FULL_DISK = rising(default("node_exporter_alert_disk_ratio"), default("node_exporter_alert_disk_ratio_critical"))
+# File systems that can fill up: those that the alerts look at
+DISKS = f'fstype!~"{pattern("node_exporter_alert_filesystems_ignored")}"'
 UP_DOWN = {"1": ("up", "green"), "0": ("down", "red")}
 OK_FAILED = {"1": ("ok", "green"), "0": ("failed", "red")}
 

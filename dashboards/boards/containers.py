@@ -10,6 +10,7 @@ from dashboards.kit import ANY_IS_BAD, Q, bars, graph, rising, runbook, see, sta
 ALL = f'{SEL}, name=~"$container"'
 R = "[$__rate_interval]"
 NEAR = rising(default("cadvisor_alert_memory_ratio"))
+SEEN = default("landfall_alert_missing_seconds")
 CPU = rate("container_cpu_usage_seconds_total", ALL, by="name")
 MEMORY = f"max by (name) (container_memory_working_set_bytes{{{ALL}}})"
 MEMORY_LIMIT = f"(max by (name) (container_spec_memory_limit_bytes{{{ALL}}}) > 0)"
@@ -41,9 +42,9 @@ BOARD = Board(
             [
                 stat(
                     "Containers",
-                    "Containers seen in the last minute.",
+                    f"Containers seen in the last {SEEN:g} s, after which the alert misses them.",
                     "short",
-                    Q(f"count(time() - max by (name) (container_last_seen{{{ALL}}}) < 60)"),
+                    Q(f"count(time() - max by (name) (container_last_seen{{{ALL}}}) < {SEEN:g})"),
                     links=(runbook("ContainerMissing"),),
                 ),
                 stat(
@@ -66,7 +67,7 @@ BOARD = Board(
                 ),
                 stat(
                     "Restarts",
-                    "Starts of containers in the time range shown.",
+                    "Restarts of containers in the time range shown; one that is made anew is another container.",
                     "short",
                     Q(f"sum(changes(container_start_time_seconds{{{ALL}}}[$__range]))", instant=True),
                     steps=rising(1, default("cadvisor_alert_restarts") + 1),

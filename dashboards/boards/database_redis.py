@@ -52,7 +52,7 @@ BOARD = Board(
                     "Memory used of `maxmemory`; a broker must not evict. The alert warns at"
                     f" {percent(WARN)} and is critical at {percent(CRITICAL)}.",
                     "percentunit",
-                    Q(f"{USED} / ({LIMIT} > 0)"),
+                    Q(f"max(redis_memory_used_bytes{{{SEL}}} / (redis_memory_max_bytes{{{SEL}}} > 0))"),
                     steps=rising(WARN, CRITICAL),
                     decimals=1,
                     empty="no limit",
@@ -287,9 +287,9 @@ BOARD = Board(
                     f" {percent(POOL)} and is critical at 100 %.",
                     "percentunit",
                     Q(
-                        'sum by (job) (db_pool_connections{state="checked_out"})'
-                        ' / sum by (job) (db_pool_connections{state="max"})',
-                        "{{job}}",
+                        'max by (service) (db_pool_connections{state="checked_out"})'
+                        ' / max by (service) (db_pool_connections{state="max"} > 0)',
+                        "{{service}}",
                     ),
                     width=8,
                     high=1,

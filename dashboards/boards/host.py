@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dashboards.alerts import default, percent
 from dashboards.board import Board
-from dashboards.boards.common import BUSY_CPU, BUSY_MEMORY, FULL_DISK, SEL, instance, job
+from dashboards.boards.common import BUSY_CPU, BUSY_MEMORY, DISKS, FULL_DISK, SEL, instance, job
 from dashboards.kit import ANY_IS_BAD, Q, bars, graph, rising, runbook, see, stat
 
-DISKS = f'{SEL}, fstype!~"tmpfs|ramfs|overlay|squashfs|nsfs|iso9660|fuse.*"'
+PLACES = f"{SEL}, {DISKS}"
 CARDS = f'{SEL}, device!~"lo|veth.*|br-.*|docker.*"'
 DEVICES = f'{SEL}, device!~"loop.*|ram.*|zram.*|dm-.*"'
 R = "[$__rate_interval]"
+TOTAL, FREE = f"node_memory_MemTotal_bytes{{{SEL}}}", f"node_memory_MemFree_bytes{{{SEL}}}"
+BUFFERS = f"node_memory_Buffers_bytes{{{SEL}}}"
+# Shared memory is counted as cache, but is given back to nobody; some of the kernel's own memory is given back
+CACHE = (
+    f"node_memory_Cached_bytes{{{SEL}}} + node_memory_SReclaimable_bytes{{{SEL}}} - node_memory_Shmem_bytes{{{SEL}}}"
+)
 NEARLY = rising(0.75, 0.9)
 FULL_TEXT = f"The alert warns at {percent(default('node_exporter_alert_disk_ratio'))}."
 CPU = f'1 - avg(rate(node_cpu_seconds_total{{{SEL}, mode="idle"}}{R}))'
 MEMORY = f"1 - sum(node_memory_MemAvailable_bytes{{{SEL}}}) / sum(node_memory_MemTotal_bytes{{{SEL}}})"
-DISK = f"1 - node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}}"
+DISK = f"1 - node_filesystem_avail_bytes{{{PLACES}}} / node_filesystem_size_bytes{{{PLACES}}}"
 
 BOARD = Board(
     name="host",
@@ -109,9 +115,9 @@ BOARD = Board(
                     "Pressure",
                     "Share of time in which some program waited for processor, memory or disk.",
                     "percentunit",
-                    Q(f"sum(rate(node_pressure_cpu_waiting_seconds_total{{{SEL}}}{R}))", "processor"),
-                    Q(f"sum(rate(node_pressure_memory_waiting_seconds_total{{{SEL}}}{R}))", "memory"),
-                    Q(f"sum(rate(node_pressure_io_waiting_seconds_total{{{SEL}}}{R}))", "disk"),
+                    Q(f"max(rate(node_pressure_cpu_waiting_seconds_total{{{SEL}}}{R}))", "processor"),
+                    Q(f"max(rate(node_pressure_memory_waiting_seconds_total{{{SEL}}}{R}))", "memory"),
+                    Q(f"max(rate(node_pressure_io_waiting_seconds_total{{{SEL}}}{R}))", "disk"),
                     width=8,
                     steps=rising(0.3, 0.6),
                 ),
@@ -122,15 +128,13 @@ BOARD = Board(
             [
                 graph(
                     "Memory",
-                    "What memory is used for. Cache and buffers are given back when programs need them.",
+                    "What memory is used for; the parts make up all there is. Cache and buffers are given back when"
+                    " programs need them.",
                     "bytes",
-                    Q(
-                        f"sum(node_memory_MemTotal_bytes{{{SEL}}}) - sum(node_memory_MemAvailable_bytes{{{SEL}}})",
-                        "used",
-                    ),
-                    Q(f"sum(node_memory_Cached_bytes{{{SEL}}})", "cache"),
-                    Q(f"sum(node_memory_Buffers_bytes{{{SEL}}})", "buffers"),
-                    Q(f"sum(node_memory_MemFree_bytes{{{SEL}}})", "free"),
+                    Q(f"sum({TOTAL} - {FREE} - {BUFFERS} - ({CACHE}))", "used"),
+                    Q(f"sum({CACHE})", "cache"),
+                    Q(f"sum({BUFFERS})", "buffers"),
+                    Q(f"sum({FREE})", "free"),
                     width=8,
                     stack=True,
                     links=(runbook("HighMemoryUsage"),),
@@ -159,7 +163,7 @@ BOARD = Board(
                     "Used",
                     f"Share used of each file system. {FULL_TEXT}",
                     "percentunit",
-                    Q(DISK, "{{mountpoint}}"),
+                    Q(f"max by (mountpoint) ({DISK})", "{{mountpoint}}"),
                     high=1,
                     steps=FULL_DISK,
                     links=(runbook("HighDiskUsage"),),
@@ -168,7 +172,10 @@ BOARD = Board(
                     "Free in 24 hours",
                     "Free space of each file system as the last 6 hours predict it; below 0 it will be full by then.",
                     "bytes",
-                    Q(f"predict_linear(node_filesystem_avail_bytes{{{DISKS}}}[6h], 86400)", "{{mountpoint}}"),
+                    Q(
+                        f"min by (mountpoint) (predict_linear(node_filesystem_avail_bytes{{{PLACES}}}[6h], 86400))",
+                        "{{mountpoint}}",
+                    ),
                     width=8,
                     low=None,
                     steps=((None, "red"), (0, "green")),
@@ -179,7 +186,8 @@ BOARD = Board(
                     "Share used of the inodes of each file system.",
                     "percentunit",
                     Q(
-                        f"1 - node_filesystem_files_free{{{DISKS}}} / (node_filesystem_files{{{DISKS}}} > 0)",
+                        "max by (mountpoint)"
+                        f" (1 - node_filesystem_files_free{{{PLACES}}} / (node_filesystem_files{{{PLACES}}} > 0))",
                         "{{mountpoint}}",
                     ),
                     high=1,
@@ -197,7 +205,7 @@ BOARD = Board(
                     "Disk busy",
                     "Share of time in which a device had work.",
                     "percentunit",
-                    Q(f"sum by (device) (rate(node_disk_io_time_seconds_total{{{DEVICES}}}{R}))", "{{device}}"),
+                    Q(f"max by (device) (rate(node_disk_io_time_seconds_total{{{DEVICES}}}{R}))", "{{device}}"),
                     width=8,
                     steps=rising(0.7, 0.9),
                 ),

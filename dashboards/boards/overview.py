@@ -5,8 +5,10 @@ from __future__ import annotations
 from dashboards.board import Board, Variable
 from dashboards.boards.common import (
     BACKLOG,
+    BACKLOG_TEXT,
     BUSY_MEMORY,
     CADVISOR,
+    DISKS,
     ERRORS,
     ERRORS_TEXT,
     FULL_DISK,
@@ -29,10 +31,7 @@ R = "[$__rate_interval]"
 FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
 CPU = f'1 - avg(rate(node_cpu_seconds_total{{mode="idle"}}{R}))'
 MEMORY = "1 - sum(node_memory_MemAvailable_bytes) / sum(node_memory_MemTotal_bytes)"
-DISK = (
-    '1 - min(node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs|overlay|squashfs|nsfs"}'
-    ' / node_filesystem_size_bytes{fstype!~"tmpfs|ramfs|overlay|squashfs|nsfs"})'
-)
+DISK = f"1 - min(node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}})"
 
 BOARD = Board(
     name="overview",
@@ -99,9 +98,9 @@ BOARD = Board(
                 ),
                 stat(
                     "Tasks waiting",
-                    "Tasks that wait in Celery's queues.",
+                    f"Tasks that wait in Celery's queues. {BACKLOG_TEXT}",
                     "short",
-                    Q("sum(celery_queue_length)"),
+                    Q("sum(max by (queue_name) (celery_queue_length))"),
                     width=3,
                     steps=BACKLOG,
                     links=(runbook("WorkerQueueBacklog"), see("Celery workers", "celery-workers")),
