@@ -341,7 +341,7 @@ class Linter:
         for label, operator, value in selector.matchers:
             if label not in metric.labels | TARGET_LABELS:
                 self.add("unknown-label-rule", where, f"{selector.metric} has no label {label} ({metric.source})")
-            elif operator == "Equal" and label in metric.values and value not in metric.values[label]:
+            elif operator == "Equal" and metric.unseen(label, "=", value):
                 self.add("unknown-value-rule", where, f"{selector.metric} was never seen with {label}={value!r}")
         if not is_target:
             return

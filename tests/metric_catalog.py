@@ -32,6 +32,20 @@ class Metric:
     counter: bool = False
     source: str = ""
 
+    def unseen(self, label: str, operator: str, value: str) -> list[str]:
+        """Return the values that a matcher names and no capture has; of a pattern those that are plain words.
+
+        A label of which no capture has any value is not judged.
+        """
+        seen = self.values.get(label)
+        if seen is None or operator not in ("=", "=~"):
+            return []
+        named = [value] if operator == "=" else [one for one in value.split("|") if re.fullmatch(r"\w+", one)]
+        wrong = [one for one in named if one not in seen]
+        if operator == "=~" and not wrong and not any(re.fullmatch(value, one) for one in seen):
+            wrong = [value]
+        return wrong
+
 
 def _captured(catalog: dict[str, Metric]) -> None:
     for path in sorted(EXPOSITIONS.glob("*.txt")):
@@ -53,7 +67,8 @@ def _captured(catalog: dict[str, Metric]) -> None:
 
 
 def _add(catalog: dict[str, Metric], name: str, labels: set[str], source: str) -> None:
-    histogram = name.endswith("_seconds") and "timestamp" not in name and not name.startswith(("container_", "scrape_"))
+    gauge = "timestamp" in name or "mtime" in name or name.startswith(("container_", "scrape_"))
+    histogram = name.endswith("_seconds") and not gauge
     names = [name + suffix for suffix in _SUFFIXES["histogram"]] if histogram else [name]
     for one in names:
         metric = catalog.setdefault(one, Metric(source=source))

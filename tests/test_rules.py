@@ -21,8 +21,15 @@ from tests import metric_catalog, rolekit, rulekit
 SEVERITIES = {"critical", "warning", "info"}
 # Fires always, so there is nothing in which it is silent and nothing it waits for.
 ALWAYS = {"Watchdog"}
-# Labels of targets that only stacks of several hosts carry (docs/operations/alerts.md).
-OPTIONAL_LABELS = {"host"}
+# Labels of some targets: certificate where the proxy's own authority gave it.
+OPTIONAL_LABELS = {"certificate"}
+# Values that rules ask for and no capture has, as patterns, each with its reason
+UNSEEN = {
+    r"container_\w+\{name=.+\}": "names of containers are the inventory's",
+    r"discord_messages_sent_total\{status=failed\}": "no message failed when the application was captured",
+    r"task_failures_total\{task_name=.+\}": "not every kind of task failed when the workers were captured",
+    r"caddy_http_request_duration_seconds_count\{code=504\}": "no upstream was too slow when Caddy was captured",
+}
 SECTIONS = ["## What it means", "## How to check", "## How to fix"]
 FENCE = re.compile(r"^```promql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ONE_STEP = 60  # seconds between two evaluations in the unit tests, the least that they can tell apart
@@ -225,7 +232,7 @@ def test_variables_named_in_runbooks_exist() -> None:
 
 # ---------------------------------------------------------------- metrics
 def unknown(expr: str) -> list[str]:
-    """Return the metrics and labels in an expression that nothing serves and no rule records."""
+    """Return the metrics, labels and values in an expression that nothing serves and no rule records."""
     catalog = metric_catalog.catalog()
     recorded = {rule.name for rule in rulekit.rules() if not rule.is_alert}
     found = []
@@ -241,7 +248,9 @@ def unknown(expr: str) -> list[str]:
             continue
         known = catalog[metric].labels | metric_catalog.TARGET_LABELS | OPTIONAL_LABELS
         found += [f"{metric}{{{label}}}" for label, _, _ in matchers if label not in known]
-    return found
+        for label, operator, value in matchers:
+            found += [f"{metric}{{{label}={one}}}" for one in catalog[metric].unseen(label, operator, value)]
+    return [one for one in found if not any(re.fullmatch(pattern, one) for pattern in UNSEEN)]
 
 
 def test_rules_use_only_what_exists() -> None:
@@ -253,17 +262,36 @@ def test_an_unknown_metric_or_label_is_noticed() -> None:
     assert unknown('rate(up[5m]) / no_such_metric{a="b"} > 1') == ["no_such_metric"]
     assert unknown('sum(celery_queue_length{queue="x"})') == ["celery_queue_length{queue}"]
     assert unknown('{__name__=~"no_such_.+"}') == ["no_such_.+"]
+    assert unknown('rate(tasks_total{status="failed"}[5m])') == ["tasks_total{status=failed}"]
+    assert unknown('rate(tasks_total{status=~"success|failed"}[5m])') == ["tasks_total{status=failed}"]
+    assert unknown('rate(http_requests_total{status=~"6.."}[5m])') == ["http_requests_total{status=6..}"]
+    assert unknown('rate(http_requests_total{status=~"4.."}[5m])') == []
+
+
+def test_what_was_never_captured_is_still_asked_for() -> None:
+    """An exception that nothing needs any more hides the next mistake."""
+    catalog = metric_catalog.catalog()
+    queries = [*(rule.expr for rule in rulekit.rules()), *(expr for _, expr in documented())]
+    asked = {f"{metric}{{{label}={one}}}" for expr in queries for metric, matchers in rulekit.selectors(expr)
+             if metric in catalog for label, operator, value in matchers
+             for one in catalog[metric].unseen(label, operator, value)}  # fmt: skip
+    assert [pattern for pattern in UNSEEN if not any(re.fullmatch(pattern, one) for one in asked)] == []
 
 
 def _buckets() -> dict[str, tuple[float, ...]]:
-    """Return the bucket bounds of the application's histograms, from its own table of metrics."""
+    """Return the bucket bounds of histograms: the application's from its own table, others' as they were captured."""
     path = rolekit.ROOT / "app" / "landfall_app" / "metrics.py"
     spec = importlib.util.spec_from_file_location("app_metrics_table", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules["app_metrics_table"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return {one.name: one.buckets for one in module.SPECS if one.buckets}
+    captured = {
+        name.removesuffix("_bucket"): tuple(sorted(float(bound) for bound in metric.values["le"] if bound != "+Inf"))
+        for name, metric in metric_catalog.catalog().items()
+        if name.endswith("_bucket") and "le" in metric.values
+    }
+    return {**captured, **{one.name: one.buckets for one in module.SPECS if one.buckets}}
 
 
 def capped(expr: str, buckets: dict[str, tuple[float, ...]]) -> list[str]:
