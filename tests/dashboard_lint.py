@@ -23,6 +23,7 @@ RATE_INTERVAL = timedelta(seconds=61)  # stands for $__rate_interval: no query w
 RANGE = timedelta(seconds=901)
 OVER_TIME = {"rate", "irate", "increase"}
 ON_COUNTERS = OVER_TIME | {"changes", "resets", "count"}
+EVERYWHERE = re.compile(r"up$|process_|scrape_")  # what every job has
 COMPARED = {">", ">=", "<", "<="}
 AGGREGATES = {"sum", "avg", "min", "max", "count"}
 WITH_UNIT = {"stat", "timeseries", "gauge", "bargauge", "piechart", "table", "state-timeline", "heatmap"}
@@ -349,6 +350,13 @@ class Linter:
             self.add("target-counter-agg-rule", where, f"{selector.metric} is a counter, use rate", selector.metric)
         if OVER_TIME & set(selector.around) and selector.range not in (RATE_INTERVAL, RANGE):
             self.add("target-rate-interval-rule", where, f"{selector.metric}[{selector.range}]", selector.metric)
+        asked = self.variables.get("job", {}).get("definition", "")
+        chosen = {(label, operator) for label, operator, _ in selector.matchers} & {
+            ("component", "Equal"),
+            ("job", "Equal"),
+        }
+        if EVERYWHERE.match(selector.metric) and asked != "label_values(up, job)" and not chosen:
+            self.add("everywhere-rule", where, f"with All jobs {selector.metric} is that of every program")
         for name in ("job", "instance"):
             if (name, "Re", f"variable {name}") not in selector.matchers:
                 self.add(f"target-{name}-rule", where, f'{selector.metric} lacks {name}=~"${name}"', selector.metric)

@@ -306,6 +306,7 @@ FAULTS: list[tuple[str, Callable[[Board], None]]] = [
         _expr(f"sum(rate(http_requests_total{{{SEL}}}{RATE})) / sum(rate(http_requests_total{{{SEL}}}{RATE}))"),
     ),
     ("quiet-rule", _without_word),
+    ("everywhere-rule", _expr(f"sum(process_resident_memory_bytes{{{SEL}}})")),
     ("unknown-value-rule", _expr(f'sum(rate(node_cpu_seconds_total{{{SEL}, mode="lazy"}}[$__rate_interval]))')),
 ]
 

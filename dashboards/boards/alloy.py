@@ -6,6 +6,9 @@ from dashboards.board import Board
 from dashboards.boards.common import SEL, UP_DOWN, instance, job, rate
 from dashboards.kit import ANY_IS_BAD, Q, graph, runbook, see, see_logs, stat
 
+# All jobs serve these: with All the variables choose every one of them
+SELF = f'{SEL}, component="alloy"'
+
 BOARD = Board(
     name="alloy",
     title="Landfall / Alloy",
@@ -21,7 +24,7 @@ BOARD = Board(
                     "Alloy",
                     "Whether Prometheus reaches Alloy.",
                     "none",
-                    Q(f"min(up{{{SEL}}})"),
+                    Q(f"min(up{{{SELF}}})"),
                     width=8,
                     names=UP_DOWN,
                     links=(runbook("TargetDown"), see_logs("alloy")),
@@ -42,7 +45,7 @@ BOARD = Board(
                     "Memory in use",
                     "Resident memory of Alloy.",
                     "bytes",
-                    Q(f"sum(process_resident_memory_bytes{{{SEL}}})"),
+                    Q(f"sum(process_resident_memory_bytes{{{SELF}}})"),
                     width=8,
                     links=(see("Containers", "containers"),),
                 ),

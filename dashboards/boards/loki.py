@@ -8,6 +8,8 @@ from dashboards.boards.common import SEL, UP_DOWN, instance, job, quantile, rate
 from dashboards.kit import Q, graph, rising, runbook, see, see_logs, stat
 
 MOST = default("loki_max_streams")
+# All jobs serve these: with All the variables choose every one of them
+SELF = f'{SEL}, component="loki"'
 
 BOARD = Board(
     name="loki",
@@ -24,7 +26,7 @@ BOARD = Board(
                     "Loki",
                     "Whether Prometheus reaches Loki.",
                     "none",
-                    Q(f"min(up{{{SEL}}})"),
+                    Q(f"min(up{{{SELF}}})"),
                     width=6,
                     names=UP_DOWN,
                     links=(runbook("TargetDown"), see_logs("loki")),
@@ -54,7 +56,7 @@ BOARD = Board(
                     "Memory in use",
                     "Resident memory of Loki.",
                     "bytes",
-                    Q(f"sum(process_resident_memory_bytes{{{SEL}}})"),
+                    Q(f"sum(process_resident_memory_bytes{{{SELF}}})"),
                     width=6,
                     links=(see("Containers", "containers"),),
                 ),

@@ -37,7 +37,7 @@ BOARD = Board(
                     "Proxy",
                     "Whether Prometheus reaches the proxy.",
                     "none",
-                    Q(f"min(up{{{SEL}}})"),
+                    Q(f'min(up{{{SEL}, component="caddy"}})'),
                     names=UP_DOWN,
                     links=(runbook("TargetDown"), see_logs("caddy")),
                 ),
