@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,13 @@ def test_prometheus_runs_with_the_interval_and_retention_of_the_role(host: Any) 
 
 
 def test_prometheus_health_endpoint_answers_quickly(host: Any) -> None:
-    body = probe.get(host, "http://127.0.0.1:9090/-/healthy", "-w", "\n%{time_total}")
-    text, seconds = body.rsplit("\n", 1)
-    assert text.strip() == "Prometheus Server is Healthy."
-    assert float(seconds) < 0.5  # S0's 50 ms, with room for a build machine that does other work
+    took = []
+    for _ in range(20):
+        body = probe.get(host, "http://127.0.0.1:9090/-/healthy", "-w", "\n%{time_total}")
+        text, seconds = body.rsplit("\n", 1)
+        assert text.strip() == "Prometheus Server is Healthy."
+        took.append(float(seconds))
+    assert statistics.median(took) < 0.05, took  # one may wait for other work of a busy build machine
 
 
 def test_prometheus_reaches_a_target_from_inside_its_container(host: Any) -> None:

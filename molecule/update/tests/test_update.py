@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from testbed import probe
+from testbed.paths import ROOT
 
 INTERVAL = ("--tags", "prometheus", "-e", "prometheus_scrape_interval=20s")
+ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/templates/compose.yaml.j2"))
 MEMORY = ("--tags", "redis_exporter", "-e", "redis_exporter_memory=96m")
 
 
@@ -47,6 +50,26 @@ def test_a_changed_service_recreates_its_one_container_only(host: Any) -> None:
     assert probe.containers(host)["redis-exporter"]["HostConfig"]["Memory"] == 96 * 1024**2
     text, figures, status = probe.playbook(*MEMORY)
     assert status == 0 and figures["changed"] == 0, text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_touches_its_own_containers_and_no_others(host: Any, role: str) -> None:
+    own = {name for name, entry in probe.containers(host).items() if _component(entry) == role}
+    if not own:
+        pytest.skip(f"{role} is off unless the inventory asks for it")
+    before = identities(host)
+    text, figures, status = probe.playbook("--tags", role, "-e", f"{role}_memory=700m")
+    assert status == 0 and figures["changed"] == 1, text
+    after = identities(host)
+    assert {name for name in before if before[name] != after.get(name)} <= own
+    assert set(after) == set(before)
+    limits = {probe.containers(host)[name]["HostConfig"]["Memory"] for name in own}
+    assert 700 * 1024**2 in limits, limits
+
+
+def _component(entry: probe.Inspect) -> str:
+    """The folder below /opt/landfall that a container's compose file lies in."""
+    return str(entry["Config"]["Labels"].get("com.docker.compose.project.working_dir", "")).rsplit("/", 1)[-1]
 
 
 def test_targets_are_still_all_up(host: Any) -> None:
