@@ -120,7 +120,7 @@ class Grafana:
 
 
 def _until(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 40
     while not condition():
         if time.monotonic() > deadline:
             return False
