@@ -12,6 +12,7 @@ from tests import rolekit
 
 HASH = "$2a$14$" + "a" * 53
 PEM = "-----BEGIN {0}-----\nMIIB\n-----END {0}-----\n"
+PRESENCE = "prometheus/rules.d/{}--presence.yml"
 SHOP = {"host": "shop.example.org", "upstreams": ["app:8000"]}
 
 
@@ -127,3 +128,13 @@ def test_what_is_refused_does_not_show_the_hash(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no bcrypt hash") as refused:
         caddyfile(tmp_path, caddy_sites=[{**SHOP, "users": {"bob": "hunter2hunter2"}}])
     assert "hunter2" not in str(refused.value)
+
+
+def test_the_probes_of_sites_are_expected_of_the_prober_alone(tmp_path: Path) -> None:
+    """JobAbsent for them would otherwise be told twice, by two components."""
+    own = rolekit.text(rolekit.component("caddy", tmp_path, caddy_sites=[SHOP]), PRESENCE.format("caddy"))
+    assert 'up{job="caddy"' in own and 'up{job="blackbox"' not in own
+    probing = rolekit.text(rolekit.component("blackbox_exporter", tmp_path), PRESENCE.format("blackbox-exporter"))
+    assert 'up{job="blackbox"' in probing
+    host = rolekit.text(rolekit.component("node_exporter", tmp_path), PRESENCE.format("node-exporter"))
+    assert 'up{job="node-exporter"' in host  # its address is the host's

@@ -115,6 +115,16 @@ def targets(component: str, scrape: List[Mapping[str, Any]], first: str, node: s
     return result
 
 
+def _own_jobs(found: List[Mapping[str, Any]], containers: Mapping[str, Container]) -> List[str]:
+    """The jobs that are there because of this component: not those of targets that another container answers for."""
+    jobs = set()
+    for entry in found:
+        host = entry["targets"][0].rsplit(":", 1)[0]
+        if host in containers or "." in host:  # a name with a dot is no container
+            jobs.add(entry["labels"]["job"])
+    return sorted(jobs)
+
+
 def _with_service(items: List[Any], first: str) -> List[Any]:
     return [{**item, "service": item.get("service") or first} for item in items]
 
@@ -177,7 +187,7 @@ def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, 
     facts = {
         "landfall_component": name,
         "landfall_expected_containers": sorted(containers),
-        "landfall_expected_jobs": sorted({entry["labels"]["job"] for entry in meta["targets"]}),
+        "landfall_expected_jobs": _own_jobs(meta["targets"], containers),
     }
     for kind, folder in SHIPPED.items():
         for source, relative in _sources(role_path, kind):
