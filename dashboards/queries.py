@@ -31,7 +31,6 @@ class Query:
     language: str  # promql or logql
     expr: str
     filled: str
-    instant: bool
     file: str
     role: str
 
@@ -80,14 +79,13 @@ def of_board(board: dict[str, Any], file: str, overrides: dict[str, str] | None 
         language = "logql" if panel["datasource"]["type"] == "loki" else "promql"
         for target in panel.get("targets", []):
             expr = target["expr"]
-            instant = bool(target.get("instant"))
             # Like Grafana: a query that says how often its metrics come looks back four times as long
             own = {"__rate_interval": f"{4 * int(target['interval'][:-1])}s"} if "interval" in target else {}
             filled = fill(expr, chosen, {**(overrides or {}), **own})
-            yield Query(name, panel["title"], target["refId"], language, expr, filled, instant, file, role)
+            yield Query(name, panel["title"], target["refId"], language, expr, filled, file, role)
     for mark in board["annotations"]["list"]:
         expr = mark["expr"]
-        yield Query(name, f"mark {mark['name']}", "A", "promql", expr, fill(expr, chosen, overrides), False, file, role)
+        yield Query(name, f"mark {mark['name']}", "A", "promql", expr, fill(expr, chosen, overrides), file, role)
 
 
 def every(overrides: dict[str, str] | None = None) -> list[Query]:

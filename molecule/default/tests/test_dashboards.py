@@ -23,7 +23,11 @@ UNSERVED = {
     "node_reboot_required": "a report in node-exporter's textfile folder, written once the host is set up to",
     "node_textfile_mtime_seconds": "as long as nothing reports there",
     "landfall_backup_last_success_timestamp_seconds": "a report of what backs up, which is the operator's",
-    "probe_ssl_earliest_cert_expiry": "nothing in this scenario is probed over TLS",
+}
+# Metrics that a program serves only once something has happened
+LATER = {
+    "loki_compactor_apply_retention_operation_total": "Loki's first compaction runs 10 minutes after its start",
+    "loki_discarded_samples_total": "Loki serves it once it has refused a line",
 }
 
 
@@ -80,11 +84,12 @@ def test_every_metric_and_label_of_a_rule_is_served(
         known = {label for one in series for label in one}
         wrong += [f"{metric}{{{label}}}" for label in sorted(named[metric] - known)]
     live = len(named.keys() & served)
+    reasons = {**UNSERVED, **LATER}
     say(capsys, f"{len(rules)} rules name {len(named)} metrics, {live} of them served live")
     say(capsys, *(f"not recorded yet: {metric}" for metric in sorted(named.keys() & awaited)))
-    say(capsys, *(f"not served: {metric}: {UNSERVED.get(metric)}" for metric in sorted(unserved)))
+    say(capsys, *(f"not served: {metric}: {reasons.get(metric)}" for metric in sorted(unserved)))
     assert wrong == []
-    assert unserved == UNSERVED.keys()
+    assert unserved - LATER.keys() == UNSERVED.keys()
 
 
 def test_every_rule_evaluates(servers: dict[str, str]) -> None:
