@@ -65,6 +65,11 @@ LEVELS = [
     ("1:M 02 Jan 2026 03:04:05.678 * Ready to accept connections tcp", "info"),
     ("1:M 02 Jan 2026 03:04:05.678 # Out of memory", "warning"),
     ("1:C 02 Jan 2026 03:04:05.678 - DB 0: 1 keys", "debug"),
+    ("I1122 09:08:55.191092       6 factory.go:222] Registration of the docker container factory", "info"),
+    ("W1122 09:08:55.191092       6 watcher.go:93] Error while processing event", "warning"),
+    ("E1122 09:08:55.191092       6 manager.go:1116] Failed to create existing container", "error"),
+    ("F1122 09:08:55.191092       6 cadvisor.go:182] gone", "critical"),
+    ("I1122 is no line of that kind", "unknown"),
     ("ERRORS were not found", "unknown"),
     ("just words", "unknown"),
 ]
@@ -169,7 +174,7 @@ def test_a_container_that_is_being_replaced_keeps_its_name(alloy: Path, name: st
 def test_excluded_containers_are_dropped_before_they_are_read(tmp_path: Path) -> None:
     rendered = rolekit.component("alloy", tmp_path, alloy_exclude_containers=["noisy-.*", "other"])
     text = rolekit.text(rendered, CONFIG)
-    dropped = re.search(r'regex +?= (".*?")\n +action +?= "drop"', text)
+    dropped = re.search(r'_container_name"\]\n +regex +?= (".*?")\n +action +?= "drop"', text)
     assert dropped is not None
     for name, out in {"/noisy-1": True, "/other": True, "/48b9b551f91c_other": True, "/others": False}.items():
         assert bool(re.fullmatch(json.loads(dropped.group(1)), name)) == out, name

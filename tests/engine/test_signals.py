@@ -108,7 +108,7 @@ def test_all_is_well(engine: Engine, servers: Servers) -> None:
     assert found.faults == []
     assert found.facts == {
         "logs_in_loki": {"containers": 6, "found": 2, "quiet_for_a_day": 4},
-        "loki_retention": "30d",
+        "loki_retention": "720h",
         "grafana": {"dashboards": 2, "shipped": 1, "data_sources": "healthy"},
         "alerts_arrive": True,
     }

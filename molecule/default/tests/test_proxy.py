@@ -111,9 +111,9 @@ def test_certificates_are_watched(host: Any) -> None:
     for name in (APP, GRAFANA):
 
         def answers(name: str = name) -> bool:
-            return probe.value(host, f'probe_success{{service="{name}"}}') == 1
+            return probe.value(host, f'probe_success{{instance=~"https://{name}/.*"}}') == 1
 
         # The test before may have made a probe wait too long, and the next comes 15 s later
         assert probe.eventually(answers, 45), name
-        days = f'(probe_ssl_earliest_cert_expiry{{service="{name}"}} - time()) / 86400'
+        days = f'(probe_ssl_earliest_cert_expiry{{instance=~"https://{name}/.*"}} - time()) / 86400'
         assert 0 < (probe.value(host, days) or 0) < 8, name

@@ -185,6 +185,8 @@ def throw_away(
         "no-new-privileges:true",
         "--log-driver",
         "none",
+        "--label",
+        "org.landfall.checker=true",  # Alloy leaves such containers out
         "--user",
         user,
         "--pull",

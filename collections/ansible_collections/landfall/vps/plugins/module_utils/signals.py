@@ -127,7 +127,8 @@ class Signals:
         limits = re.search(r"^limits_config:\n((?:[ \t].*\n|\n)+)", self._get("loki", 3100, "/config"), re.MULTILINE)
         found = re.search(r"^\s+retention_period: (\S+)$", limits.group(1) if limits else "", re.MULTILINE)
         have = found.group(1) if found else "unset"
-        self.facts["loki_retention"] = have
+        # Loki says 30d where it was told 720h
+        self.facts["loki_retention"] = have if have == "unset" else "{0}h".format(seconds(have) // 3600)
         if have == "unset" or seconds(have) != seconds(wanted):
             self.fault("loki", "keeps lines for {0} instead of {1}".format(have, wanted), "run site.yml --tags loki")
 
