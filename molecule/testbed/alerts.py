@@ -96,7 +96,8 @@ class Configuration:
     def promise(self, labels: Labels, *, joins: bool = False) -> Promise:
         """Return by when an alert must have been delivered.
 
-        The fault is scraped, the rule evaluated, its ``for`` counted in whole evaluations, the group waits.
+        The fault is scraped, the rule evaluated, its ``for`` counted in whole evaluations, the group waits. The end
+        waits for ``keep_firing_for``.
 
         :param labels: those of the alert, ``alertname`` and ``severity`` among them
         :param joins: whether its group exists already: it then comes with the group's next message
@@ -110,7 +111,7 @@ class Configuration:
         return Promise(
             wait=float(rule["duration"]),
             firing=age + seen + float(rule["duration"]) + interval + group + SENDING,
-            resolved=seen + group_interval + SENDING,
+            resolved=seen + float(rule.get("keepFiringFor", 0)) + group_interval + SENDING,
         )
 
 
