@@ -88,6 +88,7 @@ def test_every_site_is_probed_through_tls(tmp_path: Path) -> None:
     public, own = probes["https://shop.example.org/health"]["labels"], probes["https://shop.test/"]["labels"]
     assert (public["__param_module"], own["__param_module"]) == ("https_reachable", "https_own_authority")
     assert "certificate" not in public and own["certificate"] == "own"
+    assert public["service"] == own["service"] == "app"  # what holds back the application's alerts holds back these
     blackbox = rolekit.text(rolekit.component("blackbox_exporter", tmp_path), "blackbox_exporter/config/blackbox.yml")
     assert "  https_reachable:\n" in blackbox and "  https_own_authority:\n" in blackbox
     without = rolekit.component("caddy", tmp_path, caddy_sites=sites, blackbox_exporter_enabled=False)

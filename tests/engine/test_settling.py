@@ -192,3 +192,31 @@ def test_threads_wait_for_the_lock_as_processes_do(tmp_path: Path, monkeypatch: 
         thread.join()
     assert max(most) == 1 and len(most) == 4
     assert (tmp_path / ".state" / "compose-redis.lock").stat().st_mode & 0o777 == 0o600
+
+
+class Reloading:
+    """An engine in which a program's own reload command answers with these exit codes, the last one for ever."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = list(codes)
+        self.asked: list[Any] = []
+
+    def execute(self, name: str, argv: list[str]) -> Any:
+        """Run nothing; say what it would have said."""
+        self.asked.append((name, argv))
+        return (self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]), "adapting config: line 3: what is this"
+
+
+RELOAD = {"reload": {"exec": ["caddy", "reload"], "service": "caddy"}}
+
+
+def test_a_program_is_reloaded_by_its_own_command_once_it_listens() -> None:
+    engine = Reloading(1, 1, 0)
+    settling.reload_component(engine, RELOAD, "landfall", ["caddy"])  # type: ignore[arg-type]  # a stand-in
+    assert engine.asked == [("caddy", ["caddy", "reload"])] * 3
+
+
+def test_a_command_that_refuses_fails_the_reload_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "RELOAD_PATIENCE", 0.3)
+    with pytest.raises(Unproven, match="reload of caddy failed: exit code 1: adapting config: line 3"):
+        settling.reload_component(Reloading(1), RELOAD, "landfall", ["caddy"])  # type: ignore[arg-type]  # a stand-in
