@@ -1,0 +1,94 @@
+"""Durations and sizes mean what the programs take them for, in whatever form they print them."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.landfall.vps.plugins.module_utils import units
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("60s", "1m"), ("7d", "1w"), ("14d", "2w"), ("720h", "30d"), ("1h30m", "90m"), ("90m", "1h30m0s"),
+        ("365d", "1y"), ("1500ms", "1s500ms"), ("1.5h", "90m"), ("0", "0s"), ("1000us", "1ms"), ("1\u00b5s", "1us"),
+        (".5s", "500ms"), ("1.s", "1s"),
+    ],
+)  # fmt: skip
+def test_one_duration_in_two_forms(one: str, other: str) -> None:
+    assert units.seconds(one) == units.seconds(other)
+
+
+def test_durations_have_their_length() -> None:
+    assert [units.seconds(text) for text in ("15s", "1m", "1h30m", "2d", "1w", "1y", "1ms")] == [
+        15, 60, 5400, 172800, 604800, 31536000, 0.001,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1x", "-1s", "1 s", "1s ", "1h30", "\u0661s", "1e3s", "1m\n", "1,5h"])
+def test_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is no duration"):
+        units.seconds(text)
+    assert all(units.duration_fault(text, dialect) for dialect in units.DURATIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "dialects"),
+    [
+        ("1h30m", {"go", "caddy", "compose", "prometheus"}),
+        ("30d", {"caddy", "compose", "prometheus"}),
+        ("2w", {"compose", "prometheus"}),
+        ("1y", {"prometheus"}),
+        ("1.5h", {"go", "caddy"}),
+        ("30m1h", {"go", "caddy", "compose"}),
+        ("500us", {"go", "caddy", "compose"}),
+        ("0", {"go", "caddy", "compose", "prometheus"}),
+    ],
+)
+def test_each_program_has_its_own_durations(text: str, dialects: set[str]) -> None:
+    assert {name for name in units.DURATIONS if not units.duration_fault(text, name)} == dialects
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1024MB", "1GiB"), ("1g", "1024m"), ("5GB", "5GiB"), ("1.5g", "1536m"), ("1GiB512MiB", "1536MiB"),
+        ("256KB", "262144"), ("1 GB", "1GB"), ("1e", "1024p"), ("100", "100B"),
+    ],
+)  # fmt: skip
+def test_one_size_in_two_forms(one: str, other: str) -> None:
+    assert units.size(one) == units.size(other)
+
+
+def test_sizes_that_differ_do_not_meet() -> None:
+    assert units.size("5GB") != units.size("15GiB")
+    assert units.size("512m") == 512 * 1024**2
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1g", "1x", "1g ", "\u0661g", "1,5g", "1e-3", "0x10", "1g\n"])
+def test_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size"):
+        units.size(text)
+    assert all(units.size_fault(text, dialect) for dialect in units.SIZES)
+
+
+@pytest.mark.parametrize(
+    ("text", "dialects"),
+    [
+        ("512m", {"docker", "loki", "ansible"}),
+        ("512MB", {"docker", "prometheus", "loki", "ansible"}),
+        ("1GiB", {"docker", "prometheus"}),
+        ("512", {"docker", "loki", "ansible"}),
+        ("1.5GB", {"docker", "prometheus", "ansible"}),
+    ],
+)
+def test_each_program_has_its_own_sizes(text: str, dialects: set[str]) -> None:
+    assert {name for name in units.SIZES if not units.size_fault(text, name)} == dialects
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "m", "h", "d", "w", "y"]))
+def test_what_a_dialect_takes_can_be_measured(number: int, unit: str) -> None:
+    text = f"{number}{unit}"
+    assert not units.duration_fault(text, "prometheus")
+    assert units.nanoseconds(text) == number * units.nanoseconds("1" + unit)
