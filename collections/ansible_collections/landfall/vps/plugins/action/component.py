@@ -39,19 +39,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         result: Dict[str, Any] = super().run(tmp, task_vars)
         options = self._options()
         rendered = self._render(options, task_vars)
-        state = session.known_state(task_vars) or self._read_state(task_vars)
+        known = session.known_state(task_vars)
+        state = known or self._read_state(task_vars)
         plan = planning.plan(rendered.desired, self._actual(rendered.desired, state))
         stale = options["name"] in state.get("stale", [])
         if not plan.changed and not stale:
             result.update(changed=False, action=plan.action, reasons=[], notes=[], seconds={}, diff=[])
+            if known is None:  # so that the next component need not read it again
+                result.update(ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
             return result
         try:
             answer = self._trip(options, rendered, plan, state, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         if not self._task.check_mode and not answer.get("failed"):
-            known = {**state, "stale": sorted({*state.get("stale", []), options["name"]})}
-            answer["ansible_facts"] = {"landfall_state": known}
+            stale_now = sorted({*state.get("stale", []), options["name"]})
+            answer["ansible_facts"] = session.as_fact({**state, "stale": stale_now})
             answer["_ansible_verbose_override"] = True
         self._report(options["name"], answer)
         result.update(answer)
@@ -124,6 +127,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             "purge": bool(self._variable("landfall_purge_volumes", task_vars, False)),
             "run": session.run_id(),
             "who": session.who(),
+            "holder": session.holder(),
             "dead": session.dead_run(state.get("lock")),
             "desired": {
                 "name": desired.name,

@@ -10,6 +10,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible_collections.landfall.vps.plugins.plugin_utils import session
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, read_state
@@ -51,7 +52,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         reserve = human_to_bytes(str(args.get("disk_reserve", "0"))) if missing else 0
         faults = host_faults(state, missing, image_size, reserve)
         self._refuse("the VPS {0} cannot take the stack, it has {1}", faults, task_vars)
-        result.update(changed=False, ansible_facts={"landfall_state": state}, _ansible_verbose_override=True)
+        result.update(changed=False, ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
         return result
 
     def _inventory_faults(self, task_vars: Dict[str, Any]) -> List[str]:
