@@ -9,11 +9,12 @@ import platform
 import shutil
 import stat
 import subprocess
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import SOCKET, Docker, DockerError
 
 STATE_DIR = ".state"
+LARGEST = 64 << 20  # bytes; what a role renders travels in one request and is far smaller
 COMPOSE_PLUGINS = (
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
@@ -23,26 +24,75 @@ COMPOSE_PLUGINS = (
 
 
 def file_mark(path: str) -> str:
-    """Fingerprint (see plan.py) of a file on this host."""
+    """Fingerprint (see plan.py) of a file on this host. Raises OSError where there is none.
+
+    What is no ordinary file, is larger than any file that a role renders, or cannot be read has a mark that differs
+    from that of every file: a planner then puts it right.
+    """
     found = os.lstat(path)
+    owner = "{0:o}:{1}".format(stat.S_IMODE(found.st_mode), found.st_uid)
     if not stat.S_ISREG(found.st_mode):
-        return "not-a-file:{0:o}:{1}".format(stat.S_IMODE(found.st_mode), found.st_uid)
+        return "not-a-file:" + owner
+    if found.st_size > LARGEST:
+        return "too-large:" + owner
     digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return "{0}:{1:o}:{2}".format(digest.hexdigest(), stat.S_IMODE(found.st_mode), found.st_uid)
+    try:
+        # Neither a link nor a pipe that took the name meanwhile is followed or waited for
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as handle:
+            for block in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(block)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError:
+        return "unreadable:" + owner
+    return "{0}:{1}".format(digest.hexdigest(), owner)
+
+
+def marks_of(root: str, paths: Iterable[str]) -> Dict[str, str]:
+    """Fingerprints of those of ``paths`` (relative to ``root``, or absolute) that there are; not of what vanished."""
+    result = {}
+    for path in paths:
+        try:
+            result[path] = file_mark(os.path.join(root, path))
+        except OSError:  # nothing there, or a file where a folder should be
+            continue
+    return result
 
 
 def files_below(root: str, only: Optional[str] = None) -> Dict[str, str]:
     """Fingerprints of all files below ``root`` (or its folder ``only``), by path relative to ``root``."""
-    result = {}
+    found = []
     for folder, folders, names in os.walk(os.path.join(root, only) if only else root):
         folders[:] = sorted(name for name in folders if name != STATE_DIR or folder != root)
-        for name in names:
-            path = os.path.join(folder, name)
-            result[os.path.relpath(path, root)] = file_mark(path)
-    return result
+        # A link to a folder is not entered; it is a thing of its own
+        names += [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in names]
+    return marks_of(root, found)
+
+
+def own_files(root: str, name: str, record: Optional[Mapping[str, Any]] = None) -> Dict[str, str]:
+    """Fingerprints of what belongs to component ``name``: its compose file, config/, secrets/, what its record names.
+
+    What else lies in its folder is data of a container or of the operator and is never read.
+    """
+    shipped = (record or {}).get("files")
+    paths = {name + "/compose.yaml", *(shipped if isinstance(shipped, dict) else ())}
+    found = marks_of(root, sorted(path for path in paths if isinstance(path, str)))
+    for part in ("config", "secrets"):
+        found.update(files_below(root, os.path.join(name, part)))
+    return found
+
+
+def _all_files(root: str, records_: Mapping[str, Mapping[str, Any]]) -> Dict[str, str]:
+    """Fingerprints of the files of all components, and of those in folders to which components ship (``*.d``)."""
+    found: Dict[str, str] = {}
+    for name in sorted({*records_, *_listdir(root)} - {STATE_DIR}):
+        found.update(own_files(root, name, records_.get(name)))
+        shipped_to = [folder for folder in _listdir(os.path.join(root, name)) if folder.endswith(".d")]
+        for folder in sorted(shipped_to):
+            below = os.path.join(name, folder)
+            found.update(marks_of(root, (os.path.join(below, item) for item in _listdir(os.path.join(root, below)))))
+    return found
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:
@@ -175,8 +225,9 @@ def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
 def gather(root: str, extra_files: List[str], data_root: str = "/var/lib/docker") -> Dict[str, Any]:
     """All of the above in one value; ``extra_files`` are absolute paths whose fingerprints are wanted as well."""
     engine = engine_facts(root, Docker(SOCKET))
-    files = files_below(root) if os.path.isdir(root) else {}
-    files.update({path: file_mark(path) for path in extra_files if os.path.exists(path)})
+    known = records(root)
+    files = _all_files(root, known)
+    files.update(marks_of("/", extra_files))
     return {
         "format": 1,
         "root": root,
@@ -186,6 +237,6 @@ def gather(root: str, extra_files: List[str], data_root: str = "/var/lib/docker"
         "networks": engine.pop("networks"),
         "engine": engine,
         "files": files,
-        "records": records(root),
+        "records": known,
         "lock": read_json(os.path.join(root, STATE_DIR, "lock")),
     }

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any, Dict, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils.host import STATE_DIR, file_mark, files_below, read_json
+from ansible_collections.landfall.vps.plugins.module_utils.host import STATE_DIR, files_below, own_files, read_json
 from ansible_collections.landfall.vps.plugins.module_utils.plan import owns, select
 
 
@@ -35,11 +35,7 @@ class Store:
     def marks(self) -> Dict[str, str]:
         """Fingerprints of this component's files: its own folder and the drop-ins that its record names."""
         record = self.record()
-        found = files_below(self.root, self.name) if os.path.isdir(self.folder) else {}
-        for path in (record or {}).get("files") or {}:
-            if path not in found and os.path.lexists(os.path.join(self.root, path)):
-                found[path] = file_mark(os.path.join(self.root, path))
-        return select(self.name, found, record)
+        return select(self.name, own_files(self.root, self.name, record), record)
 
     def read(self, path: str) -> bytes:
         """Content of a live file, empty when absent."""

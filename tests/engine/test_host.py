@@ -1,0 +1,150 @@
+"""What is read of a VPS that others live on, too: its own files only, and whatever happens to them meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.landfall.vps.plugins.module_utils import host
+
+
+def put(root: Path, path: str, text: str = "x") -> str:
+    place = root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text, encoding="utf-8")
+    return path
+
+
+def record(root: Path, name: str, files: Any) -> None:
+    put(root, f".state/{name}.json", json.dumps({"files": files}))
+
+
+def gathered(root: Path, *extra: str) -> dict[str, str]:
+    files: dict[str, str] = host.gather(str(root), list(extra))["files"]
+    return files
+
+
+def test_only_own_files_are_read(tmp_path: Path) -> None:
+    own = [
+        put(tmp_path, path)
+        for path in (
+            "redis/compose.yaml",
+            "redis/config/redis.conf",
+            "redis/config/a/b/added-by-hand",
+            "redis/secrets/password",
+            "prometheus/rules.d/redis--redis.yml",
+            "app/config/of-a-component-without-record",
+        )
+    ]
+    named = put(tmp_path, "loki/extra/named-by-the-record")
+    record(tmp_path, "loki", {named: "mark"})
+    for path in ("redis/data/dump.rdb", "app/uploads/1/2.pdf", "backup.tar", "redis/notes.txt", "x/rules.d/deep/er"):
+        put(tmp_path, path)
+    assert sorted(gathered(tmp_path)) == sorted([*own, named, "x/rules.d/deep"])
+
+
+def test_data_below_the_root_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "redis/config/redis.conf")
+    put(tmp_path, "redis/data/dump.rdb")
+    opened: list[str] = []
+    really = os.open
+
+    def spy(path: Any, *rest: Any, **more: Any) -> int:
+        opened.append(str(path))
+        return really(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", spy)
+    gathered(tmp_path)
+    assert [path for path in opened if str(tmp_path) in path] == [str(tmp_path / "redis/config/redis.conf")]
+
+
+def test_what_vanishes_while_it_is_read_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "node_exporter/textfile.d/backup.prom")
+    put(tmp_path, "node_exporter/textfile.d/backup.prom.1234")
+    put(tmp_path, "redis/config/one")
+    put(tmp_path, "redis/config/two")
+    record(tmp_path, "redis", {"redis/config/one/below-a-file": "mark", "redis/gone": "mark"})
+    calls: dict[str, Any] = {"lstat": os.lstat, "open": os.open}
+
+    def vanish(call: str) -> Any:
+        def before(path: Any, *rest: Any, **more: Any) -> Any:
+            if str(path).endswith((".1234", "/one")):
+                Path(path).unlink(missing_ok=True)
+            return calls[call](path, *rest, **more)
+
+        return before
+
+    for call in calls:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, vanish(call))
+            assert sorted(gathered(tmp_path)) == ["node_exporter/textfile.d/backup.prom", "redis/config/two"]
+        put(tmp_path, "node_exporter/textfile.d/backup.prom.1234")
+        put(tmp_path, "redis/config/one")
+
+
+def test_what_is_no_ordinary_file_has_a_mark_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "app" / "config"
+    put(tmp_path, "app/config/plain", "text")
+    put(tmp_path, "app/config/large", "a" * 33)
+    os.mkfifo(folder / "pipe")
+    (folder / "loop").symlink_to("loop")
+    (folder / "to-the-root").symlink_to("/")
+    (folder / "compose-like").mkdir()
+    record(tmp_path, "app", {"app/config/compose-like": "mark"})
+    monkeypatch.chdir(folder)  # the path of a socket may have 107 characters
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        monkeypatch.setattr(host, "LARGEST", 32)
+        found = {path.rsplit("/", 1)[1]: mark.split(":")[0] for path, mark in gathered(tmp_path).items()}
+    assert found == {
+        "plain": hashlib.sha256(b"text").hexdigest(),
+        "large": "too-large",
+        "pipe": "not-a-file",
+        "socket": "not-a-file",
+        "loop": "not-a-file",
+        "to-the-root": "not-a-file",
+        "compose-like": "not-a-file",
+    }
+
+
+def test_what_cannot_be_read_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "app/config/broken")
+
+    def fail(*_arguments: Any, **_more: Any) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "open", fail)
+    assert [mark.split(":")[0] for mark in gathered(tmp_path).values()] == ["unreadable"]
+
+
+def test_a_pipe_that_takes_a_files_name_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "app/config/one")
+    really = os.open
+
+    def swapped(path: Any, *rest: Any, **more: Any) -> int:
+        if str(path).endswith("/one"):
+            Path(path).unlink()
+            os.mkfifo(path)
+        return really(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", swapped)
+    assert list(gathered(tmp_path)) == ["app/config/one"]
+
+
+@pytest.mark.parametrize("files", [None, [], "text", 5, {"app/config/one": None}])
+def test_a_record_of_wrong_types_ends_no_run(tmp_path: Path, files: Any) -> None:
+    put(tmp_path, "app/config/one")
+    record(tmp_path, "app", files)
+    assert list(gathered(tmp_path)) == ["app/config/one"]
+
+
+def test_a_root_that_is_not_there_or_a_file_holds_nothing(tmp_path: Path) -> None:
+    named = tmp_path / put(tmp_path, "daemon.json")
+    assert gathered(tmp_path / "none") == {}
+    assert gathered(named) == {}
+    assert list(gathered(tmp_path / "none", str(named), str(tmp_path / "absent"))) == [str(named)]
