@@ -17,7 +17,7 @@ DEAF = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--web.listen-a
 REDIS = ("--tags", "redis", "-e", "redis_memory=600m")
 
 # A quote too many, and the rule file is no YAML any more
-BROKEN_RULE = ("-e", '{"redis_exporter_alert_unacked_for": "\\"5m"}')
+BROKEN_RULE = ("-e", '{"landfall_runbook_url": "https://runbooks.example\\" more"}')
 
 # Runs on the VPS: waits until the new compose file is in place, then kills -9 whoever holds the engine's lock, which
 # is the module between swap and record.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, digest
 
 
@@ -30,9 +31,17 @@ def context_tag(path: str) -> str:
         raise AnsibleFilterError(str(error)) from error
 
 
+def seconds(text: str) -> int:
+    """A duration such as 30m or 1h30m in whole seconds. Raises AnsibleFilterError if it is none."""
+    try:
+        return int(units.seconds(text))
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
 class FilterModule:
     """Registers the filters as landfall.vps.<name>."""
 
     def filters(self) -> Dict[str, Callable[..., Any]]:
         """Name to function."""
-        return {"refuse": refuse, "refuse_unless": refuse_unless, "context_tag": context_tag}
+        return {"refuse": refuse, "refuse_unless": refuse_unless, "context_tag": context_tag, "seconds": seconds}
