@@ -11,12 +11,14 @@ APP := $(MAKE) --no-print-directory -C app
 SCENARIO ?= default
 # auto: upstream's images where a registry answers, otherwise images built from Debian's and PyPI's packages
 IMAGES ?= auto
+# What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
+VPS ?=
 .PHONY: help venv lock engine images demo demo-down test lint unit app-test molecule bench docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 demo: $(VENV) engine ## a VPS in a container, the whole stack deployed on it over SSH, the proof that it works
-	@$(TESTBED) up --name landfall-vps --image vps --images $(IMAGES)
+	@$(TESTBED) up --name landfall-vps --image vps --images $(IMAGES) $(VPS:%=--container %)
 	ansible-playbook -i inventory/demo site.yml
 	@$(TESTBED) used --name landfall-vps
 
@@ -42,7 +44,7 @@ app-test: $(VENV) ## the application's own tests, against a real Redis and both 
 	$(APP) deps test
 
 molecule: $(VENV) engine ## one scenario from nothing to nothing: make molecule SCENARIO=update
-	molecule test --scenario-name $(SCENARIO)
+	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$(SCENARIO) molecule test --scenario-name $(SCENARIO)
 
 bench: $(VENV) engine ## measure the ratios of docs/benchmarks.md anew (takes more than half an hour)
 	PYTHONPATH=molecule python -m testbed.bench

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -67,19 +66,6 @@ def test_the_recipe_changes_with_every_input_and_with_nothing_else(tmp_path: Pat
 def test_a_released_suite_brings_its_security_fixes() -> None:
     assert re.search(r"-security trixie-security main$", debian.sources("trixie"), re.MULTILINE)
     assert "security" not in debian.sources("forky")
-
-
-def test_a_port_is_neither_taken_nor_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vps, "HOME", tmp_path)
-    first = vps.free_port()
-    (tmp_path / "stopped").mkdir()
-    (tmp_path / "stopped/port").write_text(str(first))
-    second = vps.free_port()
-    assert second > first
-    with socket.socket() as user:
-        user.bind(("127.0.0.1", second))
-        user.listen()
-        assert vps.free_port() > second
 
 
 def test_the_ssh_configuration_names_each_vps_and_trusts_its_key_only(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from . import images, stages, vps
-from .paths import CACHE, TestbedError
-
-BUILT = CACHE / "images" / "preload.json"
+from .paths import TestbedError
 
 
 def say(text: str) -> None:
@@ -29,9 +26,7 @@ def build(mode: str) -> dict[str, str] | None:
         return None
     say("images: offline (no registry answers), built from Debian's and PyPI's packages" if mode == "auto" else
         "images: offline, built from Debian's and PyPI's packages")  # fmt: skip
-    preload = images.build_all()
-    BUILT.write_text(json.dumps(preload))
-    return preload
+    return images.build_all()
 
 
 def parse() -> argparse.Namespace:
@@ -47,6 +42,7 @@ def parse() -> argparse.Namespace:
     for verb in ("images", "up"):
         sub[verb].add_argument("--images", choices=["auto", "offline", "registry"], default="auto")
     sub["up"].add_argument("--image", choices=["vps", "vps-docker"], default="vps")
+    sub["up"].add_argument("--container", default="", help="what the engine calls it, where NAME is another checkout's")
     sub["test"].add_argument("scenarios", nargs="*", default=list(stages.SCENARIOS))
     return parser.parse_args()
 
@@ -60,13 +56,17 @@ def perform(args: argparse.Namespace) -> int:
         if preload:
             say("images used:\n" + images.offline_report(preload))
     elif args.verb == "up":
-        vps.up(args.name, args.image, build(args.images))
+        vps.up(args.name, args.image, build(args.images), args.container)
     elif args.verb == "used":
         say(f"{args.name} runs, with the truth about each image:\n{vps.used(args.name)}")
     elif args.verb == "clean":
         say("removed: " + ", ".join(vps.clean()))
+    elif vps.remove(args.name):
+        say(f"{args.name}: removed")
     else:
-        say(f"{args.name}: removed" if vps.remove(args.name) else f"{args.name}: there is none")
+        owner = vps.foreign(vps.container_of(args.name), known=False)
+        say(f"{args.name}: there is none" + (f" of this checkout; the one of this name was made by {owner}" if owner
+                                            else ""))  # fmt: skip
     return 0
 
 

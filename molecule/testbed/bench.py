@@ -17,7 +17,7 @@ import yaml
 
 from . import peer, report, vps
 from .__main__ import build
-from .paths import CACHE, ROOT, Progress, TestbedError, run
+from .paths import CACHE, CHECKOUT, ROOT, Progress, TestbedError, run
 
 HOME = CACHE / "bench"
 FIRST = "bench-1"
@@ -36,6 +36,7 @@ def write_inventory(path: Path, hosts: list[str]) -> None:
     """Write an inventory of the servers, set up as the scenarios' hosts are."""
     variables = {
         "ansible_ssh_common_args": f'-F "{vps.SSH_CONFIG}"',
+        "ansible_control_path": f"%(directory)s/{CHECKOUT}-%%n",
         "landfall_images": (vps.HOME / FIRST / "images").read_text(),
         "landfall_secrets_dir": str(HOME / "secrets"),
         "landfall_environment": "bench",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from . import catalog, debian
 from .catalog import Image
-from .paths import CACHE, ROOT, Progress, TestbedError, run
+from .paths import CACHE, CHECKOUT, ROOT, Progress, TestbedError, locked, run
 
 LABEL = "org.landfall.source"
+TAGS = CACHE / "images" / "tags.json"
 
 
 def exists(reference: str) -> bool:
@@ -36,16 +38,17 @@ def build_environment() -> dict[str, str]:
     return {**os.environ, "DOCKER_BUILDKIT": "1" if have else "0"}
 
 
-def docker_build(context: Path, tags: list[str], base: str, label: str, *labels: str) -> None:
-    """Build one context; the base is passed as the build argument BASE."""
-    argv = ["docker", "build", "--quiet", "--label", f"{LABEL}={label}"]
-    for text in labels:
-        argv += ["--label", text]
-    for tag in tags:
-        argv += ["--tag", tag]
-    if base:
-        argv += ["--build-arg", f"BASE={base}"]
-    run(*argv, str(context), env=build_environment())
+def docker_build(context: Path, tag: str, arguments: dict[str, str], label: str) -> None:
+    """Build one context.
+
+    :param context: its folder
+    :param tag: what the result is called
+    :param arguments: build arguments
+    :param label: what the image truly is
+    """
+    given = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    run("docker", "build", "--quiet", "--label", f"{LABEL}={label}", "--tag", tag, *given, str(context),
+        env=build_environment())  # fmt: skip
 
 
 def download_wheels(requirements: list[str], target: Path) -> None:
@@ -57,20 +60,39 @@ def download_wheels(requirements: list[str], target: Path) -> None:
         "--dest", str(target), *requirements)  # fmt: skip
 
 
-def own_tag(image: Image, digest: str) -> str:
-    """Return the tag under which a build is kept, whatever reference the roles pin."""
-    return f"landfall-testbed/{image.name}:{digest}"
+def own_tag(name: str, digest: str) -> str:
+    """Return the tag under which a build is kept on this machine, whatever reference the roles pin.
+
+    It says what the image was made from, so two checkouts mean the same by it; a role's reference they may not, and the
+    user may have upstream's own image under that. Only inside a VPS it is called as the roles call it.
+    """
+    return f"landfall-testbed/{name}:{digest}"
 
 
-def build(image: Image, digest: str, base: str) -> str:
+def tag_of(reference: str) -> str:
+    """Return this machine's tag for what this checkout means by a reference. Raises TestbedError if it is not built."""
+    tags = json.loads(TAGS.read_text()) if TAGS.is_file() else {}
+    if reference not in tags:
+        raise TestbedError(f"{reference} is not built yet: run `make images`")
+    return str(tags[reference])
+
+
+def remember(tags: dict[str, str]) -> None:
+    """Note which tag of this machine each reference has; those of before stay."""
+    kept = json.loads(TAGS.read_text()) if TAGS.is_file() else {}
+    fresh = TAGS.with_suffix(".new")
+    fresh.write_text(json.dumps({**kept, **tags}, indent=1))
+    fresh.replace(TAGS)
+
+
+def build(image: Image, tag: str, base: str) -> str:
     """Build one image and return what it truly is.
 
     :param image: what to build
-    :param digest: its recipe digest
+    :param tag: what the result is called
     :param base: the tag of its base, "" if none
     :raises TestbedError: with the end of the failing program's output
     """
-    tag = own_tag(image, digest)
     scratch = Path(tempfile.mkdtemp(dir=CACHE / "images"))
     try:
         debs = debian.download(image.suite, image.debs) if image.debs else []
@@ -92,10 +114,10 @@ def build(image: Image, digest: str, base: str) -> str:
         if image.wheels:
             download_wheels(list(image.wheels), scratch / "context/wheels")
         if image.standin:
-            docker_build(scratch / "context", [tag], base, f"stand-in for {image.reference}")
+            docker_build(scratch / "context", tag, {"BASE": base}, f"stand-in for {image.reference}")
             return "stand-in"
         label = f"Debian {image.names} {debian.version(debs, image.names)}" if debs else image.name
-        docker_build(scratch / "context", [tag], base, label)
+        docker_build(scratch / "context", tag, {"BASE": base}, label)
         if not debs and image.names:
             label = installed(tag, image.names)
             relabel(tag, label)
@@ -130,8 +152,11 @@ def build_all(only: tuple[str, ...] = ()) -> dict[str, str]:
     :param only: names of the catalogue; their bases are built with them
     :raises TestbedError: if one cannot be built
     """
-    progress = Progress("images")
-    (CACHE / "images").mkdir(parents=True, exist_ok=True)
+    with locked(CACHE / "images" / "lock"):
+        return _build_all(only, Progress("images"))
+
+
+def _build_all(only: tuple[str, ...], progress: Progress) -> dict[str, str]:
     images = catalog.load()
     wanted = dict(images)
     if only:
@@ -143,6 +168,7 @@ def build_all(only: tuple[str, ...] = ()) -> dict[str, str]:
                 todo.append(images[name].base)
         wanted = {name: image for name, image in images.items() if name in names}
     archived = load_archives(progress)
+    tags = dict(archived)
     digests: dict[str, str] = {}
     futures: dict[str, Future[None]] = {}
 
@@ -152,38 +178,40 @@ def build_all(only: tuple[str, ...] = ()) -> dict[str, str]:
             return
         if image.base:
             futures[image.base].result()
-            below = images[image.base]
-            base = below.reference if below.reference in archived else own_tag(below, digests[image.base])
-        tag = own_tag(image, digests[image.name])
+            base = tags[images[image.base].reference]
+        tag = tags[image.reference]
         if exists(tag):
             told = "unchanged"
         else:
-            build(image, digests[image.name], base)
+            making = f"{tag}-{CHECKOUT}"  # whole before anybody sees it under its name
+            build(image, making, base)
+            run("docker", "tag", making, tag)
+            run("docker", "rmi", making)
             told = "built"
-        run("docker", "tag", tag, image.reference)
         progress.say(f"{told:9}  {image.reference}  ({source_of(tag)})")
 
     # Those that wait stand behind what they wait for, so a full pool cannot block itself
     with ThreadPoolExecutor(max_workers=3) as pool:
         for name, image in wanted.items():
-            below = (
-                "archive" if image.base and images[image.base].reference in archived else digests.get(image.base, "")
-            )
-            digests[name] = catalog.recipe_digest(image, below)
+            archive = archived.get(images[image.base].reference, "") if image.base else ""
+            digests[name] = catalog.recipe_digest(image, archive or digests.get(image.base, ""))
+            tags.setdefault(image.reference, own_tag(name, digests[name]))
             futures[name] = pool.submit(one, image)
     for future in futures.values():
         future.result()
-    preload = {image.reference: source_of(image.reference) for image in wanted.values() if image.preload}
+    preload = {image.reference: source_of(tags[image.reference]) for image in wanted.values() if image.preload}
     preload.update(dict.fromkeys(archived, "image-archives/"))
     if not only and (ROOT / "app/Dockerfile").is_file():
-        reference = build_app(progress)
-        preload[reference] = source_of(reference)
+        reference, tag = build_app(progress, tags[images["python"].reference])
+        tags[reference] = tag
+        preload[reference] = source_of(tag)
+    remember(tags)
     return preload
 
 
-def load_archives(progress: Progress) -> set[str]:
-    """Load what lies in image-archives/ and return its references; they are used as they are."""
-    found: set[str] = set()
+def load_archives(progress: Progress) -> dict[str, str]:
+    """Load what lies in image-archives/; return reference -> this machine's tag of what is used as it is."""
+    found: dict[str, str] = {}
     for path in sorted((ROOT / "image-archives").glob("*.tar*")):
         with subprocess.Popen(["zstd", "-dcf", str(path)], stdout=subprocess.PIPE) as unpacked:
             loaded = subprocess.run(
@@ -195,7 +223,10 @@ def load_archives(progress: Progress) -> set[str]:
             line.split(": ", 1)[1] for line in loaded.stdout.splitlines() if line.startswith("Loaded image: ")
         }
         progress.say(f"archive    {', '.join(sorted(references))}  ({path.name})")
-        found |= references
+        for reference in references:
+            identity = run("docker", "image", "inspect", "--format", "{{.Id}}", reference)
+            found[reference] = own_tag("archive", identity.removeprefix("sha256:")[:12])
+            run("docker", "tag", identity, found[reference])
     return found
 
 
@@ -213,8 +244,12 @@ def app_reference() -> str:
     return f"landfall/app:{module.digest(str(ROOT / 'app'))[:12]}"
 
 
-def build_app(progress: Progress) -> str:
-    """Build the application's image and return its reference."""
+def build_app(progress: Progress, base: str) -> tuple[str, str]:
+    """Build the application's image; return its reference and this machine's tag.
+
+    :param progress: where it is said
+    :param base: tag of the image with Python
+    """
     lock, house = ROOT / "app/requirements.lock", ROOT / "app/wheelhouse"
     stamp = CACHE / "images" / "wheelhouse"  # not in the build context, whose digest it would change
     wanted = hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
@@ -227,12 +262,13 @@ def build_app(progress: Progress) -> str:
         stamp.write_text(wanted)
         progress.say("app/wheelhouse filled")
     reference = app_reference()
-    if exists(reference):
-        progress.say(f"unchanged  {reference}")
-        return reference
-    docker_build(ROOT / "app", [reference], "", "app/ of this checkout")
-    progress.say(f"built      {reference}")
-    return reference
+    tag = own_tag("app", hashlib.sha256(f"{reference} {base}".encode()).hexdigest()[:12])
+    told = "unchanged"
+    if not exists(tag):
+        docker_build(ROOT / "app", tag, {"PYTHON_IMAGE": base}, "app/ of this checkout")
+        told = "built"
+    progress.say(f"{told:9}  {reference}")
+    return reference, tag
 
 
 def offline_report(preload: dict[str, str]) -> str:

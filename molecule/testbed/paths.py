@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "molecule" / "images"
 CACHE = ROOT / ".cache"
+# Tells this checkout from others that share the engine: part of every name that all of them would choose alike
+CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 
 
 class TestbedError(Exception):
@@ -31,6 +37,18 @@ def run(*argv: str, env: dict[str, str] | None = None, stdin: bytes | None = Non
         tail = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()[-25:]
         raise TestbedError(f"{' '.join(argv)[:300]}\nexit status {done.returncode}\n" + "\n".join(tail))
     return done.stdout.decode(errors="replace").strip()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process of this checkout at a time do something.
+
+    :param path: the lock's file, made if need be
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 class Progress:

@@ -2,65 +2,71 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from . import golden, ports
 from .images import LABEL as LABEL_SOURCE
-from .paths import CACHE, ROOT, Progress, TestbedError, run
+from .images import tag_of
+from .paths import CACHE, CHECKOUT, ROOT, Progress, TestbedError, locked, run
 
 HOME = CACHE / "vps"
 KEY = HOME / "id_ed25519"
 SSH_CONFIG = HOME / "ssh_config"
 USER = "deploy"
 LABEL = "org.landfall.vps"
+LABEL_CHECKOUT = "org.landfall.checkout"
+OURS = ("molecule-", "bench-")  # names that the project chose
 EXTRA_CA = Path("/usr/local/share/ca-certificates")
 BOOT_TIMEOUT = 90.0  # seconds
 VOLUMES = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
-FIRST_PORT = 2200
-WHOLE = "/v/.landfall-whole"
-
-
-@contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """Let one process at a time choose ports or make the golden volume."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    with (HOME / f"{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def key() -> Path:
     """Make the key pair of the test bed once and return the private key's path."""
-    with _locked("key"):
+    with locked(HOME / "key.lock"):
         if not KEY.is_file():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "landfall test bed", "-f", str(KEY))
     return KEY
 
 
-def free_port() -> int:
-    """Return a port on the loopback address that nobody uses and no stopped VPS has been promised."""
-    taken = {int(path.read_text()) for path in HOME.glob("*/port")}
-    for port in range(FIRST_PORT, FIRST_PORT + 400):
-        if port in taken:
-            continue
-        with socket.socket() as probe:
-            # Without the option a connection in TIME_WAIT would look like a user
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise TestbedError(f"no free port from {FIRST_PORT} on")
+def container_of(name: str) -> str:
+    """Return what the engine calls a VPS.
+
+    Names that the project itself chose would be the same in every checkout, so they get its digest; others are used as
+    they were given, unless a container name was given beside.
+    """
+    noted = HOME / name / "container"
+    if noted.is_file():
+        return noted.read_text()
+    return f"{name}-{CHECKOUT}" if name.startswith(OURS) else name
+
+
+def labels(value: str) -> list[str]:
+    """Return the options that mark what is made here: whose it is, and that the test bed made it."""
+    return ["--label", f"{LABEL}={value}", "--label", f"{LABEL_CHECKOUT}={ROOT}"]
+
+
+def stranger(kind: str, name: str, known: bool) -> str:
+    """Return whose a container or volume of this name is, "" if there is none or it is of this checkout.
+
+    :param kind: container or volume
+    :param name: its name
+    :param known: whether this checkout has a VPS of the name; of older versions neither has a label
+    """
+    where = ".Config.Labels" if kind == "container" else ".Labels"
+    done = subprocess.run(["docker", kind, "inspect", "--format", f"{{{{json {where}}}}}", name],
+                          capture_output=True, check=False, text=True)  # fmt: skip
+    if done.returncode != 0:
+        return ""
+    found = json.loads(done.stdout) or {}
+    if LABEL_CHECKOUT not in found:
+        return "" if known else "nobody that the test bed knows"
+    return "" if found[LABEL_CHECKOUT] == str(ROOT) else f"the checkout {found[LABEL_CHECKOUT]}"
 
 
 def write_ssh_config() -> None:
@@ -76,18 +82,15 @@ def write_ssh_config() -> None:
     SSH_CONFIG.write_text("\n".join(blocks) + "\n")
 
 
-def _volume_args(name: str) -> list[str]:
-    return [part for kind, path in VOLUMES.items() for part in ("--volume", f"{name}-{kind}:{path}")]
-
-
-def start(name: str, image: str, port: int = 0) -> None:
-    """Start a container that is a server to whoever logs in.
+def create(name: str, container: str, image: str, port: int = 0) -> str:
+    """Create a container that will be a server to whoever logs in; return its id.
 
     Not --privileged: that fails where the bounding set lacks CAP_SYS_RESOURCE. /var/lib/docker is a volume because
     overlayfs does not stack on itself.
 
-    :param name: name of the container and of the host
-    :param image: vps or vps-docker, with its tag
+    :param name: name of the host
+    :param container: name of the container
+    :param image: its tag
     :param port: where sshd answers on 127.0.0.1; 0 for a VPS that is only reached by `docker exec`
     """
     options = ["--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--security-opt=seccomp=unconfined",
@@ -97,133 +100,121 @@ def start(name: str, image: str, port: int = 0) -> None:
         options += ["--volume", f"{EXTRA_CA}:{EXTRA_CA}:ro"]
     if port:
         options += ["--publish", f"127.0.0.1:{port}:22", "--restart=always"]
-    run("docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={name}", *options,
-        *_volume_args(name), image)  # fmt: skip
+    for kind, path in VOLUMES.items():
+        run("docker", "volume", "create", *labels(name), f"{container}-{kind}")
+        options += ["--volume", f"{container}-{kind}:{path}"]
+    return run("docker", "create", "--name", container, "--hostname", name, *labels(name), *options, image)
+
+
+def wait_until_booted(container: str) -> None:
+    """Wait until systemd of a server is through. Raises TestbedError with what it waits for after BOOT_TIMEOUT."""
     deadline = time.monotonic() + BOOT_TIMEOUT
     while time.monotonic() < deadline:
-        state = subprocess.run(["docker", "exec", name, "systemctl", "is-system-running"],
+        state = subprocess.run(["docker", "exec", container, "systemctl", "is-system-running"],
                                capture_output=True, check=False, text=True).stdout.strip()  # fmt: skip
         if state in {"running", "degraded"}:
             return
         time.sleep(0.1)
     jobs = subprocess.run(
-        ["docker", "exec", name, "systemctl", "list-jobs"], capture_output=True, check=False, text=True
+        ["docker", "exec", container, "systemctl", "list-jobs"], capture_output=True, check=False, text=True
     )
-    raise TestbedError(f"{name} did not boot within {BOOT_TIMEOUT:.0f} s:\n{jobs.stdout}{jobs.stderr}")
+    raise TestbedError(f"{container} did not boot within {BOOT_TIMEOUT:.0f} s:\n{jobs.stdout}{jobs.stderr}")
 
 
-def remove(name: str) -> bool:
-    """Remove a VPS with its volumes and its traces; say whether there was one."""
-    found = run("docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}")
+def start(name: str, container: str, image: str) -> None:
+    """Create a server that is only reached by `docker exec`, and wait until it has booted."""
+    run("docker", "start", create(name, container, image))
+    wait_until_booted(container)
+
+
+def discard(container: str) -> bool:
+    """Remove a container and its volumes; say whether there was one. The caller knows whose it is."""
+    found = run("docker", "ps", "--all", "--quiet", "--filter", f"name=^{container}$")
     if found:
         run("docker", "rm", "--force", "--volumes", found)
     for kind in VOLUMES:
-        if run("docker", "volume", "ls", "--quiet", "--filter", f"name=^{name}-{kind}$"):
-            run("docker", "volume", "rm", f"{name}-{kind}")
-    if (HOME / name).is_dir():
-        shutil.rmtree(HOME / name)
-        write_ssh_config()
+        if run("docker", "volume", "ls", "--quiet", "--filter", f"name=^{container}-{kind}$"):
+            run("docker", "volume", "rm", f"{container}-{kind}")
     return bool(found)
 
 
-def golden(references: list[str], progress: Progress) -> str:
-    """Return the volume that is /var/lib/docker of a server which already holds these images; make it if need be.
-
-    :param references: images of this machine's engine
-    :param progress: where the time it took is said
-    """
-    ids = {ref: run("docker", "image", "inspect", "--format", "{{.Id}}", ref) for ref in sorted(references)}
-    volume = "landfall-golden-" + hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:12]
-    seed = f"landfall-golden-seed-{os.getpid()}"  # another checkout may be making one, too
-    with _locked("golden"):
-        if run("docker", "volume", "ls", "--quiet", "--filter", f"name=^{volume}$") and is_whole(volume):
-            return volume
-        for old in run("docker", "volume", "ls", "--quiet", "--filter", "name=^landfall-golden-").split():
-            # One that a copy is being made from right now stays
-            subprocess.run(["docker", "volume", "rm", old], capture_output=True, check=False)
-        remove(seed)
-        try:
-            fill(seed, list(ids))
-            copy_volume(f"{seed}-docker", volume)
-            in_volume(volume, "touch", WHOLE)
-        finally:
-            remove(seed)
-    progress.say(f"golden volume with {len(ids)} images made")
-    return volume
+def remove(name: str) -> bool:
+    """Remove a VPS of this checkout with its volumes and its traces; say whether there was one."""
+    found, known = False, (HOME / name).is_dir()
+    # The second is what versions before called it that told no checkouts apart
+    for container in sorted({container_of(name), name}):
+        if not foreign(container, known):
+            found |= discard(container)
+    if known:
+        shutil.rmtree(HOME / name)
+        write_ssh_config()
+    return found
 
 
-def fill(seed: str, references: list[str]) -> None:
-    """Start a server, load images into its engine, and stop the engine so that its files are at rest."""
-    start(seed, "landfall/vps-docker:testbed")
-    with subprocess.Popen(["docker", "save", *references], stdout=subprocess.PIPE) as save:
-        load = subprocess.run(["docker", "exec", "--interactive", seed, "docker", "load", "--quiet"], stdin=save.stdout,
-                              capture_output=True, check=False, text=True)  # fmt: skip
-    if save.returncode or load.returncode:
-        raise TestbedError(
-            f"docker save ended with {save.returncode}, docker load with {load.returncode}: {load.stderr}"
-        )
-    run("docker", "exec", seed, "systemctl", "stop", "docker.socket", "docker.service", "containerd.service")
-    run("docker", "exec", seed, "rm", "-f", "/var/lib/docker/engine-id")
+def foreign(container: str, known: bool) -> str:
+    """Return whose a container of this name or one of its volumes is, "" if of this checkout; see stranger()."""
+    parts = [("container", container), *(("volume", f"{container}-{kind}") for kind in VOLUMES)]
+    return next(filter(None, (stranger(kind, part, known) for kind, part in parts)), "")
 
 
-def in_volume(volume: str, *argv: str) -> None:
-    """Run a program that sees a volume as /v; it raises TestbedError where the program fails."""
-    run("docker", "run", "--rm", "--network", "none", "--volume", f"{volume}:/v", "--entrypoint", argv[0],
-        "landfall/vps:testbed", *argv[1:])  # fmt: skip
-
-
-def is_whole(volume: str) -> bool:
-    """Say whether a golden volume was finished: an interrupted copy looks like one otherwise."""
-    try:
-        in_volume(volume, "test", "-f", WHOLE)
-    except TestbedError:
-        return False
-    return True
-
-
-def copy_volume(source: str, target: str) -> None:
-    """Copy a volume with owners, modes and extended attributes."""
-    run("docker", "run", "--rm", "--network", "none", "--volume", f"{source}:/a:ro", "--volume", f"{target}:/b",
-        "--entrypoint", "cp", "landfall/vps:testbed", "-a", "/a/.", "/b/")  # fmt: skip
-
-
-def up(name: str, image: str, images: dict[str, str] | None) -> None:
+def up(name: str, image: str, images: dict[str, str] | None, container: str = "") -> None:
     """Create a VPS, or leave the one there is as it is.
 
-    :param name: container, host and ssh name
+    :param name: host and ssh name
     :param image: vps (bare) or vps-docker
     :param images: reference -> source of what it is to hold already; None: it pulls from registries
+    :param container: what the engine calls it; by default container_of(name)
+    :raises TestbedError: if the name is taken by another checkout, or it does not boot or let anybody in
     """
     progress = Progress(name)
     key()
-    if subprocess.run(["ssh", "-F", str(SSH_CONFIG), "-o", "BatchMode=yes", "-o", "ConnectTimeout=2", name, "true"],
-                      capture_output=True, check=False).returncode == 0:  # fmt: skip
+    if lets_in(name):
         progress.say("is up already")
         return
+    container = container or container_of(name)
+    owner = foreign(container, (HOME / name).is_dir())
+    if owner:
+        other = f"{name}-{CHECKOUT}"
+        raise TestbedError(f"{container}: a container or volume of this name is there already, made by {owner}. "
+                           f"Remove it there (`make demo-down`), or take another name: make demo VPS={other} "
+                           f"(in general: --container {other})")  # fmt: skip
     remove(name)
     if images:
-        volume = golden(sorted(images), progress)
-        copy_volume(volume, f"{name}-docker")
-        progress.say(f"{len(images)} images laid into /var/lib/docker")
-    with _locked("port"):
-        port = free_port()
-        (HOME / name).mkdir(parents=True)
-        (HOME / name / "port").write_text(str(port))
-    start(name, f"landfall/{image}:testbed", port)
-    run("docker", "exec", "--interactive", "--user", USER, name, "sh", "-c",
+        run("docker", "volume", "create", *labels(name), f"{container}-docker")
+        golden.lay_down(sorted(images), f"{container}-docker", progress)
+    tag = tag_of(f"landfall/{image}:testbed")
+    with locked(HOME / "port.lock"):
+        port = ports.claim(
+            lambda port: create(name, container, tag, port),
+            lambda made: run("docker", "start", made),
+            lambda made: run("docker", "rm", "--force", made),
+        )
+    (HOME / name).mkdir(parents=True)
+    (HOME / name / "container").write_text(container)
+    (HOME / name / "port").write_text(str(port))
+    wait_until_booted(container)
+    run("docker", "exec", "--interactive", "--user", USER, container, "sh", "-c",
         "umask 077; cat >~/.ssh/authorized_keys", stdin=KEY.with_suffix(".pub").read_bytes())  # fmt: skip
-    host_key = run("docker", "exec", name, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+    host_key = run("docker", "exec", container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
     (HOME / name / "known_hosts").write_text(f"{name} {host_key}\n")
     (HOME / name / "images").write_text("offline" if images is not None else "registry")
     write_ssh_config()
     for _ in range(100):
-        if subprocess.run(["ssh", "-F", str(SSH_CONFIG), "-o", "BatchMode=yes", name, "true"],
-                          capture_output=True, check=False).returncode == 0:  # fmt: skip
+        if lets_in(name):
             break
         time.sleep(0.2)
     else:
         raise TestbedError(f"sshd of {name} does not let {USER} in on 127.0.0.1:{port}")
-    progress.say(f"up: ssh -F {SSH_CONFIG.relative_to(ROOT)} {name}")
+    progress.say(f"up: ssh -F {SSH_CONFIG.relative_to(ROOT)} {name}" + (f" (container {container})" if container != name
+                                                                        else ""))  # fmt: skip
+
+
+def lets_in(name: str) -> bool:
+    """Say whether a VPS of this checkout answers over SSH; another server on its port has another key."""
+    return subprocess.run(
+        ["ssh", "-F", str(SSH_CONFIG), "-o", "BatchMode=yes", "-o", "ConnectTimeout=2", name, "true"],
+        capture_output=True, check=False,
+    ).returncode == 0  # fmt: skip
 
 
 def ssh(name: str, command: str) -> str:
@@ -244,16 +235,25 @@ def used(name: str) -> str:
 
 
 def clean() -> list[str]:
-    """Remove all servers, volumes and images of the test bed; return their names."""
-    gone = []
-    names = run("docker", "ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}}").split()
-    for name in names:
+    """Remove all servers, volumes and images that this checkout made; return their names.
+
+    Images are shared: they stay while another checkout has a server or a golden volume.
+    """
+    gone = [path.parent.name for path in sorted(HOME.glob("*/port"))]
+    for name in gone:
         remove(name)
-        gone.append(name)
-    volumes = run("docker", "volume", "ls", "--quiet", "--filter", "name=^landfall-golden-").split()
-    images = run("docker", "images", "--format", "{{.ID}}", "--filter", f"label={LABEL_SOURCE}").split()
+    mine = ["--filter", f"label={LABEL_CHECKOUT}={ROOT}"]
+    for container in run("docker", "ps", "--all", *mine, "--format", "{{.Names}}").split():
+        discard(container)  # .cache may have been removed before
+        gone.append(container)
+    volumes = run("docker", "volume", "ls", "--quiet", *mine).split()
     if volumes:
         run("docker", "volume", "rm", *volumes)
+    others = run("docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}").split()
+    others += run("docker", "volume", "ls", "--quiet", "--filter", f"label={LABEL_CHECKOUT}").split()
+    if others:
+        return [*gone, *volumes, "(images stay: another checkout uses them)"]
+    images = run("docker", "images", "--format", "{{.ID}}", "--filter", f"label={LABEL_SOURCE}").split()
     if images:
         run("docker", "rmi", "--force", *sorted(set(images)))
     return [*gone, *volumes, f"{len(set(images))} images"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ import yaml
 from testbed import probe
 from testbed.paths import ROOT
 
-SECRETS = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "secrets"
+SECRETS = ROOT / ".cache/vps/molecule-default/secrets"
 SCRAPED_ELSEWHERE = {"redis", "celery-beat"}  # by redis-exporter; by the application, from Redis
 OFF = {"postgres_exporter"}  # it watches a server that the inventory names, and this one names none
 PRIVILEGED = {"cadvisor"}  # CAD-01
