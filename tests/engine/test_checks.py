@@ -57,6 +57,7 @@ def test_a_good_inventory_has_no_faults() -> None:
         ({"redis_appendfsync": "sometimes"}, ["redis_appendfsync", "always, everysec, no"]),
         ({"redis_image": "redis:latest"}, ["redis_image", "'latest'", "redis:1.2.3"]),
         ({"redis_image": "redis"}, ["redis_image", "has no tag"]),
+        ({"redis_image": "redis@sha256:12"}, ["redis_image", "has no digest of the form @sha256:"]),
         ({"redis_port": 70000}, ["redis_port", "70000", "1 to 65535"]),
         ({"redis_publish": ["6379"]}, ["redis_publish[0]", "127.0.0.1:9090:9090"]),
         ({"redis_publish": ["127.0.0.1:99999:6379"]}, ["redis_publish[0]", "99999"]),

@@ -280,3 +280,22 @@ def test_nothing_comes_before_what_it_needs(
     needs: dict[str, list[str]], only: set[str] | None, order: list[str]
 ) -> None:
     assert p.in_order(needs, only) == order
+
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("image", "kept"),
+    [
+        ("redis:8", "redis:8"),
+        ("redis@" + DIGEST, "redis@" + DIGEST),
+        ("redis:8@" + DIGEST, "redis@" + DIGEST),
+        ("localhost:5000/team/api:1.2@" + DIGEST, "localhost:5000/team/api@" + DIGEST),
+    ],
+)
+def test_an_image_named_by_its_digest_is_found(image: str, kept: str) -> None:
+    assert p.stored_as(image) == kept
+    desired = p.Desired("app", files={}, containers={"app": p.Container("app", image)})
+    assert p.plan(desired, p.Actual(images={kept: "sha256:1"})).missing_images == ()
+    assert p.plan(desired, p.Actual()).missing_images == (image,)

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import context
 from ansible_collections.landfall.vps.plugins.plugin_utils import remote
 
 
@@ -74,51 +73,3 @@ def test_what_the_login_says_is_no_part_of_the_answer() -> None:
     said = {"rc": 0, "stdout": f'Welcome!\n{remote.MARK}{{"a": 1}}\nBye.\n', "stderr": "warning"}
     action = SimpleNamespace(_compute_environment_string=str, _low_level_execute_command=lambda *_a, **_k: said)
     assert remote.ask(action, "python3", "") == {"a": 1}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    place = tmp_path / "context"
-    place.mkdir()
-    (place / "Dockerfile").write_text("FROM scratch\n")
-    return place
-
-
-def fresh(folder: Path) -> str:
-    """The digest as a new process would find it."""
-    context._KNOWN.clear()
-    return context.digest(str(folder))
-
-
-def test_a_remembered_digest_is_not_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = fresh(folder)
-    monkeypatch.setattr(context, "open", lambda *_a, **_k: pytest.fail("a file was read"), raising=False)
-    monkeypatch.setattr(context, "_ignore_patterns", lambda _path: [])
-    monkeypatch.setattr(context, "_remembered", lambda _path: (context._mark(str(folder), ["Dockerfile"]), first))
-    assert fresh(folder) == first
-
-
-@pytest.mark.parametrize("change", ["content", "content with the old times", "new file", "executable", "removed"])
-def test_any_change_makes_another_digest(folder: Path, change: str) -> None:
-    (folder / "a").write_text("1")
-    first = fresh(folder)
-    assert fresh(folder) == first
-    before = (folder / "a").stat()
-    if change == "new file":
-        (folder / "b").write_text("")
-    elif change == "executable":
-        (folder / "a").chmod(0o755)
-    elif change == "removed":
-        (folder / "a").unlink()
-    else:
-        (folder / "a").write_text("2")
-    if change == "content with the old times":
-        os.utime(folder / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert fresh(folder) != first
-
-
-def test_without_a_writable_cache_the_digest_is_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = fresh(folder)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    assert fresh(folder) == first

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, pack
+from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
 from ansible_collections.landfall.vps.plugins.plugin_utils import session
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
@@ -22,9 +22,8 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     run_component,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, RenderError, render
+from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import Shipping, ShippingError
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
-
-ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tar.zst")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
@@ -54,7 +53,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             self._remove_tmp_path(self._connection._shell.tmpdir)
         if not self._task.check_mode and not answer.get("failed"):
             stale_now = sorted({*state.get("stale", []), options["name"]})
-            answer["ansible_facts"] = session.as_fact({**state, "stale": stale_now})
+            # The next component may have an image of the same context, which is then not sent again
+            images = {**state["images"], **{image: {"id": "", "labels": {}} for image in plan.missing_images}}
+            answer["ansible_facts"] = session.as_fact({**state, "stale": stale_now, "images": images})
             answer["_ansible_verbose_override"] = True
         self._report(options["name"], answer)
         result.update(answer)
@@ -142,7 +143,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             "archives": {},
         }
         if not self._task.check_mode:
-            self._send_images(options, plan, request, task_vars)
+            self._send_images(options, plan, state, request, task_vars)
         python = interpreter(task_vars, self)
         try:
             return run_component(self, python, request, self._task.check_mode, self._task.diff)
@@ -153,24 +154,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         return self._templar.template(task_vars[name]) if name in task_vars else default
 
     def _send_images(
-        self, options: Mapping[str, Any], plan: planning.Plan, request: Dict[str, Any], task_vars: Mapping[str, Any]
+        self,
+        options: Mapping[str, Any],
+        plan: planning.Plan,
+        state: Mapping[str, Any],
+        request: Dict[str, Any],
+        task_vars: Mapping[str, Any],
     ) -> None:
-        folder = str(self._variable("landfall_image_archives", task_vars, ""))
-        builds: List[Mapping[str, Any]] = options["build"]
-        for image in plan.missing_images:
-            archive = self._archive(folder, image)
-            build = next((b for b in builds if b["image"] == image), None)
-            if archive:
-                request["archives"][image] = self._send_file(archive)
-            elif build:
-                Display().display("  {0}: sending the build context of {1}".format(options["name"], image))
-                request["builds"].append({**build, "tar": self._send_context(build["context"])})
-            else:
-                Display().display("  {0}: pulling {1}".format(options["name"], image))
-
-    def _archive(self, folder: str, image: str) -> str:
-        base = os.path.join(folder, image.replace("/", "_").replace(":", "_"))
-        return next((base + suffix for suffix in ARCHIVE_SUFFIXES if folder and os.path.exists(base + suffix)), "")
+        shipping = Shipping(
+            self._send_file,
+            lambda line: Display().display("  {0}: {1}".format(options["name"], line)),
+            str(self._variable("landfall_image_archives", task_vars, "")),
+            str(self._variable("landfall_context_limit", task_vars, "1GB")),
+        )
+        offline = self._variable("landfall_images", task_vars, "registry") == "offline"
+        try:
+            request["builds"], request["archives"] = shipping.images(
+                plan.missing_images, options["build"], state["images"], offline
+            )
+        except (ShippingError, ContextError, OSError, ValueError) as error:
+            raise AnsibleActionFail("{0}: {1}; nothing was changed".format(options["name"], error)) from error
 
     def _remote_path(self, name: str) -> str:
         if self._connection._shell.tmpdir is None:
@@ -179,15 +182,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     def _send_file(self, path: str) -> str:
         return str(self._transfer_file(path, self._remote_path(os.path.basename(path))))
-
-    def _send_context(self, context: str) -> str:
-        try:
-            content = pack(context)
-        except (ContextError, OSError) as error:
-            raise AnsibleActionFail("{0}".format(error)) from error
-        return str(
-            self._transfer_data(self._remote_path("context-{0}.tar.gz".format(os.path.basename(context))), content)
-        )
 
     def _report(self, name: str, answer: Mapping[str, Any]) -> None:
         if answer.get("failed"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.landfall.vps.plugins.module_utils import units
-from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, digest
+from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, build_tag
 
 
 def refuse(condition: Any, message: str) -> str:
@@ -23,10 +23,13 @@ def refuse_unless(value: Any, condition: Any, message: str) -> Any:
     return value
 
 
-def context_tag(path: str) -> str:
-    """The first 12 hex digits of the digest of a build context. Raises AnsibleFilterError if it is none."""
+def context_tag(build: Any) -> str:
+    """The tag of an image after what it is built from: the path of a context, or a mapping with ``context`` in it.
+
+    Raises AnsibleFilterError if there is no such context.
+    """
     try:
-        return digest(path)[:12]
+        return build_tag(build if isinstance(build, Mapping) else {"context": build})
     except (ContextError, OSError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils.host import STATE_DIR
-from ansible_collections.landfall.vps.plugins.module_utils.plan import owns
+from ansible_collections.landfall.vps.plugins.module_utils.plan import owns, stored_as
 
 SCRATCH = "/tmp"  # noqa: S108 - inside a throw-away container, a tmpfs of its own
 
 
+BUILD_TAIL = 6000
+"""Characters of a failed build that are told: some fifty lines, the failing step among them."""
 LEFTOVERS = ("Conflict. The container name", "No such container")
 
 
@@ -31,9 +34,16 @@ class Refused(Exception):
 
 
 def run(
-    argv: Sequence[str], timeout: float, stdin: Optional[str] = None, env: Optional[Mapping[str, str]] = None
+    argv: Sequence[str],
+    timeout: float,
+    stdin: Optional[str] = None,
+    env: Optional[Mapping[str, str]] = None,
+    told: int = 2000,
 ) -> str:
-    """Run a command and return what it printed. Raises CommandFailed on an exit code or a time-out."""
+    """Run a command and return what it printed. Raises CommandFailed on an exit code or a time-out.
+
+    ``told`` is how many of the last characters of what it said are in the error.
+    """
     environment = {**os.environ, **(env or {})}
     try:
         with open(stdin or os.devnull, "rb") as handle:
@@ -52,9 +62,9 @@ def run(
     text = done.stdout.decode("utf-8", "replace")
     if done.returncode != 0:
         # What is wrong comes last, and so stays when a checker says a lot of files that are right
-        told = "{0}\n{1}".format(text.strip(), done.stderr.decode("utf-8", "replace").strip()).strip()
+        said = "{0}\n{1}".format(text.strip(), done.stderr.decode("utf-8", "replace").strip()).strip()
         raise CommandFailed(
-            "'{0}' failed with exit code {1}: {2}".format(" ".join(argv[:4]), done.returncode, told[-2000:])
+            "'{0}' failed with exit code {1}: {2}".format(" ".join(argv[:4]), done.returncode, said[-told:])
         )
     return text
 
@@ -237,7 +247,7 @@ def component_checks(
         check = {"argv": item} if isinstance(item, list) else dict(item)
         service = services[check.get("service") or sorted(services)[0]]
         argv = [str(part) for part in check["argv"]]
-        if service["image"] not in images:
+        if stored_as(service["image"]) not in images:
             jobs.append(_left_out("{0}: image {1} is not on the VPS yet".format(argv[0], service["image"])))
             continue
         mounts, user = _mounts(name, service, staged, root), str(check.get("user", "{0}:{0}".format(uid)))
@@ -268,7 +278,7 @@ def drop_in_checks(
         if not argv:
             continue
         image = sorted(record["containers"].values(), key=lambda c: str(c["service"]))[0]["image"]
-        if image not in images:
+        if stored_as(image) not in images:
             note = "{0} files in {1} are not checked: image {2} is gone".format(len(paths), place, image)
             jobs.append(_left_out(note))
             continue
@@ -300,7 +310,7 @@ def received_checks(
         files = {path: source for path, source in sorted(sources.items()) if os.path.dirname(path) == place}
         if not argv or not files:
             continue
-        if image in images:
+        if stored_as(image) in images:
             jobs.append(_folder_checker(place, image, argv, files))
         else:
             jobs.append(_left_out("{0}: image {1} is not on the VPS yet".format(argv[0], image)))
@@ -314,10 +324,31 @@ def provide_image(image: str, builds: Sequence[Mapping[str, Any]], archives: Map
         return "loaded"
     for build in builds:
         if build["image"] == image:
-            argv = ["docker", "build", "--tag", image, "--file", build.get("dockerfile") or "Dockerfile"]
-            for key, value in sorted((build.get("args") or {}).items()):
-                argv += ["--build-arg", "{0}={1}".format(key, value)]
-            run([*argv, "-"], timeout, stdin=build["tar"])
-            return "built"
+            return _build(build, timeout)
     run(["docker", "pull", "--quiet", image], timeout)
     return "pulled"
+
+
+def _build(build: Mapping[str, Any], timeout: float) -> str:
+    """Build an image from the parts of its context, or tag one that was built from the same. Raises CommandFailed."""
+    if build.get("twin"):
+        run(["docker", "tag", build["twin"], build["image"]], 60)
+        return "is the same as {0}".format(build["twin"])
+    argv = ["docker", "build", "--tag", build["image"], "--file", build.get("dockerfile") or "Dockerfile"]
+    for option in ("target", "platform"):
+        if build.get(option):
+            argv += ["--" + option, str(build[option])]
+    for key, value in sorted((build.get("args") or {}).items()):
+        argv += ["--build-arg", key if value is None else "{0}={1}".format(key, value)]
+    run([*argv, "-"], timeout, stdin=_joined(build["tar"]), env={"BUILDKIT_PROGRESS": "plain"}, told=BUILD_TAIL)
+    return "built"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """The path of one file with all parts of a tar; the others are gone then, and no byte lies on the disk twice."""
+    with open(parts[0], "ab") as whole:
+        for part in parts[1:]:
+            with open(part, "rb") as handle:
+                shutil.copyfileobj(handle, whole)
+            os.unlink(part)
+    return parts[0]

@@ -87,10 +87,10 @@ class Docker:
         return result
 
     def images(self) -> Dict[str, Dict[str, Any]]:
-        """All tagged images by tag: ``{id, labels}``."""
+        """All images that have a name, by tag and by ``name@digest``: ``{id, labels}``."""
         result = {}
         for item in self.json("GET", "/images/json"):
-            for tag in item.get("RepoTags") or []:
+            for tag in [*(item.get("RepoTags") or []), *(item.get("RepoDigests") or [])]:
                 result[tag] = {"id": item["Id"], "labels": item.get("Labels") or {}}
         return result
 

@@ -137,6 +137,15 @@ def in_order(needs: Mapping[str, Iterable[str]], only: Optional[Iterable[str]] =
     return order
 
 
+def stored_as(image: str) -> str:
+    """The name under which an engine keeps ``image``: of one that names tag and digest, the digest alone counts."""
+    name, at, digest = image.partition("@")
+    if not at:
+        return image
+    folder, slash, last = name.rpartition("/")
+    return "{0}{1}{2}@{3}".format(folder, slash, last.split(":")[0], digest)
+
+
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> Dict[str, str]:
     """Path to 'create', 'change' or 'remove' for everything that differs."""
     result = {path: "change" if path in old else "create" for path, mark in new.items() if old.get(path) != mark}
@@ -182,7 +191,7 @@ def _container_faults(desired: Desired, actual: Actual) -> Tuple[List[str], List
         known = recorded.get(name) or {}
         if known.get("config_hash") and found.get("config_hash") != known["config_hash"]:
             recreate.append("container {0} was changed by hand".format(name))
-        tag_now = actual.images.get(wanted.image)
+        tag_now = actual.images.get(stored_as(wanted.image))
         if tag_now and images.get(wanted.image) and images[wanted.image] != tag_now:
             recreate.append("image {0} was replaced under its tag".format(wanted.image))
         if found.get("state") != "running":
@@ -202,7 +211,7 @@ def plan(desired: Desired, actual: Actual) -> Plan:
         return _plan_absent(desired, actual)
 
     on_disk = differences(actual.files, desired.files)
-    missing = tuple(sorted({c.image for c in desired.containers.values()} - set(actual.images)))
+    missing = tuple(sorted({c.image for c in desired.containers.values() if stored_as(c.image) not in actual.images}))
     if actual.record is None and not actual.containers:
         return Plan(
             CREATED, ("not deployed yet",), on_disk, missing, up=True, receivers=_receivers(desired.name, on_disk)

@@ -55,7 +55,7 @@ def applied(containers: Mapping[str, Mapping[str, Any]], docker: Docker) -> Dict
             name: {"service": c["service"], "image": c["image"], "config_hash": found.get(name, {}).get("config_hash")}
             for name, c in containers.items()
         },
-        "images": {c["image"]: images.get(c["image"], {}).get("id") for c in containers.values()},
+        "images": {c["image"]: images.get(planning.stored_as(c["image"]), {}).get("id") for c in containers.values()},
     }
 
 

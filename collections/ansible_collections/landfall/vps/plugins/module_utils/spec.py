@@ -64,6 +64,8 @@ COMPONENT: Dict[str, Any] = {
             "context": {"type": "path", "required": True},
             "dockerfile": {"type": "str", "default": "Dockerfile"},
             "args": {"type": "dict", "default": {}},
+            "target": {"type": "str"},
+            "platform": {"type": "str"},
         },
     },
 }

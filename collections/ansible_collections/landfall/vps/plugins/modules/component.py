@@ -161,13 +161,19 @@ options:
         type: path
         required: true
       dockerfile:
-        description: Path of the Dockerfile in the context.
+        description: Path of the Dockerfile, in the context or relative to it.
         type: str
         default: Dockerfile
       args:
         description: Build arguments.
         type: dict
         default: {}
+      target:
+        description: Stage of the Dockerfile that is built, the last one by default.
+        type: str
+      platform:
+        description: Platform that is built for, such as linux/arm64; the VPS's own by default.
+        type: str
   request:
     description: Internal. What the action plugin rendered, packed.
     type: str

@@ -27,6 +27,7 @@ SHIPPED = {"rules": "prometheus/rules.d", "dashboards": "grafana/dashboards.d"}
 PRESENCE = "presence.yml.j2"
 DASHBOARDS = "dashboards.json.j2"
 TAG = re.compile(r"^[^\s@]+:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*)(?:@sha256:[0-9a-f]{64})?$")
+DIGEST = re.compile(r"^[^\s@:]+(?::[0-9]+/[^\s@:]+)?@sha256:[0-9a-f]{64}$")
 
 
 class RenderError(Exception):
@@ -64,7 +65,11 @@ def _sources(role_path: str, kind: str) -> Iterator[Tuple[str, str]]:
 
 
 def image_fault(image: str) -> str:
-    """What is wrong with an image reference, empty when it is pinned to an exact tag."""
+    """What is wrong with an image reference, empty when it is pinned to an exact tag or a digest."""
+    if DIGEST.match(image):
+        return ""
+    if "@" in image and not TAG.match(image):
+        return "has no digest of the form @sha256: and 64 hexadecimal digits"
     found = TAG.match(image)
     if not found:
         return "has no tag"
