@@ -139,3 +139,26 @@ def test_the_probes_of_sites_are_expected_of_the_prober_alone(tmp_path: Path) ->
     assert 'up{job="blackbox"' in probing
     host = rolekit.text(rolekit.component("node_exporter", tmp_path), PRESENCE.format("node-exporter"))
     assert 'up{job="node-exporter"' in host  # its address is the host's
+
+
+def test_a_service_behind_the_proxy_believes_it(tmp_path: Path) -> None:
+    """Uvicorn otherwise takes every visitor for one without TLS, and redirects to http://."""
+    items: list[dict[str, Any]] = [
+        {"name": "web", "image": "x/web:1", "port": 3000, "health": "/", "replicas": 2, "environment": {"A": "b"}},
+        {"name": "own", "image": "x/own:1", "port": 80, "health": "/", "environment": {"FORWARDED_ALLOW_IPS": "*"}},
+        {"name": "inner", "image": "x/inner:1", "port": 80, "health": "/"},
+    ]
+    sites = [
+        {**SHOP, "upstreams": ["web-1:3000", "web-2:3000"]},
+        {**SHOP, "host": "o.example.org", "upstreams": ["own:80"]},
+    ]
+    trusted = ",".join(rolekit.defaults("app")["app_trusted_proxies"])
+    found = {}
+    for enabled in (True, False):
+        rendered = rolekit.component("app", tmp_path, app_services=items, caddy_sites=sites, caddy_enabled=enabled)
+        found[enabled] = {
+            name: service.get("environment", {}).get("FORWARDED_ALLOW_IPS")
+            for name, service in rolekit.services(rendered)
+        }
+    assert found[True] == {"web-1": trusted, "web-2": trusted, "own": "*", "inner": None}
+    assert found[False] == {"web-1": None, "web-2": None, "own": "*", "inner": None}
