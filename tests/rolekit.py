@@ -22,6 +22,7 @@ if AnsibleCollectionConfig.collection_finder is None:
     init_plugin_loader([str(ROOT / "collections")])
 
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
+from ansible_collections.landfall.vps.plugins.plugin_utils import stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, render
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import render_file
 
@@ -124,7 +125,11 @@ def component(role: str, secrets: Path, **more: Any) -> Rendered:
     def render_text(source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
         return render_file(templar, role_path, source, folders, {**variables, **more}, delimiters)
 
-    return render(checked.validated_parameters, role_path, render_text, str(SHARED), variables["inventory_hostname"])
+    def variable(name: str, default: Any) -> Any:
+        return template(variables[name], variables) if name in variables else default
+
+    host, whole = variables["inventory_hostname"], stack.read(variable)
+    return render(checked.validated_parameters, role_path, render_text, str(SHARED), host, whole)
 
 
 def deployed(role: str, secrets: Path, **more: Any) -> Rendered:

@@ -26,8 +26,11 @@ class Engine:
     def networks(self) -> dict[str, Any]:
         return dict.fromkeys(self.made)
 
-    def create_network(self, name: str, _subnet: str) -> None:
+    def create_network(self, name: str, *_more: Any) -> None:
         self.made.append(name)
+
+    def volumes(self) -> dict[str, Any]:
+        return {}
 
     def containers(self) -> dict[str, dict[str, Any]]:
         return {name: {"health": "healthy", "state": "running", "config_hash": "h"} for name in self.healthy}

@@ -11,10 +11,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import session
+from ansible_collections.landfall.vps.plugins.plugin_utils import session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -37,10 +38,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         task_vars = task_vars or {}
         result: Dict[str, Any] = super().run(tmp, task_vars)
         options = self._options()
-        rendered = self._render(options, task_vars)
+        whole = stack.read(lambda name, default: self._variable(name, task_vars, default))
+        rendered = self._render(options, whole, task_vars)
         known = session.known_state(task_vars)
         state = known or self._read_state(task_vars)
-        plan = planning.plan(rendered.desired, self._actual(rendered.desired, state))
+        plan = planning.plan(rendered.desired, self._actual(rendered.desired, whole.claim(rendered.desired), state))
         stale = options["name"] in state.get("stale", [])
         if not plan.changed and not stale:
             result.update(changed=False, action=plan.action, reasons=[], notes=[], seconds={}, diff=[])
@@ -48,7 +50,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 result.update(ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
             return result
         try:
-            answer = self._trip(options, rendered, plan, state, task_vars)
+            answer = self._trip(options, rendered, whole, plan, state, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         if not self._task.check_mode and not answer.get("failed"):
@@ -78,7 +80,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             raise AnsibleActionFail("{0}: put the role landfall before it; nothing was changed".format(name))
         return str(path)
 
-    def _render(self, options: Mapping[str, Any], task_vars: Dict[str, Any]) -> Rendered:
+    def _render(self, options: Mapping[str, Any], whole: stack.Stack, task_vars: Dict[str, Any]) -> Rendered:
         role_path = self._role_path(task_vars)
         shared = os.path.join(os.path.dirname(role_path), "landfall", "templates")
         folders = [os.path.join(role_path, "templates"), shared]
@@ -87,7 +89,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             return render_file(self._templar, role_path, source, folders, {**task_vars, **more}, delimiters)
 
         try:
-            return render(options, role_path, render_text, shared, str(task_vars["inventory_hostname"]))
+            return render(options, role_path, render_text, shared, str(task_vars["inventory_hostname"]), whole)
         except TemplateError as error:
             raise AnsibleActionFail(str(error)) from error
         except RenderError as error:
@@ -102,11 +104,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _root(self, task_vars: Mapping[str, Any]) -> str:
         return str(self._templar.template(task_vars.get("landfall_root", "/opt/landfall")))
 
-    def _actual(self, desired: planning.Desired, state: Mapping[str, Any]) -> planning.Actual:
+    def _actual(self, desired: planning.Desired, claim: Mapping[str, Any], state: Mapping[str, Any]) -> planning.Actual:
         record = state["records"].get(desired.name)
-        names = set(desired.containers) | set((record or {}).get("containers") or {})
-        project = desired.name.replace("_", "-")
-        containers = {n: c for n, c in state["containers"].items() if n in names or c["project"] == project}
+        try:
+            containers = ownership.inspect(state, claim, record)
+        except ownership.Foreign as error:
+            raise AnsibleActionFail("{0}: {1}; nothing was changed".format(desired.name, error)) from error
         images = {tag: image["id"] for tag, image in state["images"].items()}
         return planning.Actual(planning.select(desired.name, state["files"], record), containers, images, record)
 
@@ -114,6 +117,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         self,
         options: Mapping[str, Any],
         rendered: Rendered,
+        whole: stack.Stack,
         plan: planning.Plan,
         state: Mapping[str, Any],
         task_vars: Dict[str, Any],
@@ -121,10 +125,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         desired = rendered.desired
         request: Dict[str, Any] = {
             "root": self._root(task_vars),
-            "network": {
-                "name": self._variable("landfall_network", task_vars, "landfall"),
-                "subnet": self._variable("landfall_subnet", task_vars, ""),
-            },
+            "network": whole.network_request(),
+            "claim": whole.claim(desired),
+            "keep_volumes": whole.keep_volumes,
             "purge": bool(self._variable("landfall_purge_volumes", task_vars, False)),
             "run": session.run_id(),
             "who": session.who(),

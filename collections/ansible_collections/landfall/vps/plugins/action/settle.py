@@ -10,7 +10,14 @@ from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.plugin_utils import session
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_settle
 
-DEFAULTS = {"root": "/opt/landfall", "network": "landfall", "subnet": ""}
+DEFAULTS = {
+    "root": "/opt/landfall",
+    "network": "landfall",
+    "subnet": "",
+    "gateway": "",
+    "mtu": "0",
+    "stack": "landfall",
+}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
@@ -22,14 +29,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         """Return the module's result."""
         task_vars = task_vars or {}
         result: Dict[str, Any] = super().run(tmp, task_vars)
-        root, name, subnet = (str(self._task.args.get(key, default)) for key, default in DEFAULTS.items())
+        given = {key: str(self._task.args.get(key, default)) for key, default in DEFAULTS.items()}
         if self._task.check_mode:
             result.update(changed=False, components={}, msg="nothing is started under --check, so nothing to prove")
             return result
         python = interpreter(task_vars, self)
         try:
-            network = {"name": name, "subnet": subnet}
-            result.update(run_settle(self, python, root, network, session.run_id(), session.who()))
+            network = {"name": given["network"], **{key: given[key] for key in ("subnet", "gateway", "mtu", "stack")}}
+            result.update(run_settle(self, python, given["root"], network, session.run_id(), session.who()))
         except TripError as error:
             raise AnsibleActionFail("what was placed cannot be started: {0}".format(error)) from error
         for component, outcome in sorted(result.get("components", {}).items()):

@@ -10,7 +10,9 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import session
+from ansible.utils.display import Display
+from ansible_collections.landfall.vps.plugins.module_utils import ownership
+from ansible_collections.landfall.vps.plugins.plugin_utils import claims, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, read_state
@@ -18,6 +20,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKET
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm_up
 
+STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
 OPTIONS = frozenset({"root", "files", "images", "image_size", "disk_reserve", "inventory"})
 
 warm_up(BRACKETS)
@@ -51,9 +54,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         image_size = human_to_bytes(str(args.get("image_size", "0"))) if missing else 0
         reserve = human_to_bytes(str(args.get("disk_reserve", "0"))) if missing else 0
         faults = host_faults(state, missing, image_size, reserve)
+        if args.get("inventory", True):
+            faults += self._foreign(state, task_vars)
         self._refuse("the VPS {0} cannot take the stack, it has {1}", faults, task_vars)
         result.update(changed=False, ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
         return result
+
+    def _foreign(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
+        """What is somebody else's and has a name that this run wants; says how an existing network differs."""
+
+        def variable(name: str, default: Any) -> Any:
+            return self._templar.template(task_vars[name]) if name in task_vars else default
+
+        whole = stack.read(variable)
+        for note in ownership.network_notes(state, whole.network_request()):
+            Display().warning("{0}: {1}".format(task_vars["inventory_hostname"], note))
+        roles = claims.selected(task_vars.get("ansible_role_names") or [], task_vars.get("ansible_run_tags") or [])
+        place = os.path.dirname(str(task_vars["role_path"]))
+        return claims.clashes(state, whole, place, roles, self._templar, self._loader, task_vars)
 
     def _inventory_faults(self, task_vars: Dict[str, Any]) -> List[str]:
         if not task_vars.get("role_path"):
@@ -61,12 +79,24 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         specs = role_specs(os.path.dirname(str(task_vars["role_path"])))
         # What tasks define for themselves is no part of the inventory
         apart = {**(task_vars.get("ansible_facts") or {}), **self._task.get_vars()}
-        return inventory_faults(
+        names = [name for name in task_vars if name not in apart]
+        found = inventory_faults(
             task_vars.get("ansible_role_names") or [],
             specs,
-            [name for name in task_vars if name not in apart],
+            names,
             lambda name: self._templar.template(task_vars[name]),
         )
+        return list(dict.fromkeys([*found, *stack.faults(self._own_values(task_vars))]))
+
+    def _own_values(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        values = {}
+        for name in STACK_VARIABLES:
+            if name in task_vars:
+                try:
+                    values[name] = self._templar.template(task_vars[name])
+                except AnsibleError:
+                    continue  # was told with all the others
+        return values
 
     def _dashboard_faults(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
         def enabled(role: str) -> bool:

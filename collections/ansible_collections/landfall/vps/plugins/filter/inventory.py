@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Mapping
 from ansible.errors import AnsibleFilterError
 from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, build_tag
+from ansible_collections.landfall.vps.plugins.plugin_utils import stack
 
 
 def refuse(condition: Any, message: str) -> str:
@@ -42,9 +43,23 @@ def seconds(text: str) -> int:
         raise AnsibleFilterError(str(error)) from error
 
 
+def gateway(subnet: Any, networks: Mapping[str, Any], name: str) -> str:
+    """The address of the VPS in network ``name``, see ``stack.gateway``. Raises AnsibleFilterError for no subnet."""
+    try:
+        return stack.gateway(subnet, networks, name)
+    except stack.StackError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
 class FilterModule:
     """Registers the filters as landfall.vps.<name>."""
 
     def filters(self) -> Dict[str, Callable[..., Any]]:
         """Name to function."""
-        return {"refuse": refuse, "refuse_unless": refuse_unless, "context_tag": context_tag, "seconds": seconds}
+        return {
+            "refuse": refuse,
+            "refuse_unless": refuse_unless,
+            "context_tag": context_tag,
+            "seconds": seconds,
+            "gateway": gateway,
+        }

@@ -70,9 +70,12 @@ def run(
 
 
 class Project:
-    """The compose project of one component; ``folder`` holds its compose.yaml."""
+    """The compose project of one component; ``folder`` holds its compose.yaml.
 
-    def __init__(self, folder: str, timeout: float) -> None:
+    ``name`` is the project's; by default that of the folder, with hyphens.
+    """
+
+    def __init__(self, folder: str, timeout: float, name: str = "") -> None:
         self.folder = folder
         self.timeout = timeout
         self._base = [
@@ -82,6 +85,8 @@ class Project:
             "never",
             "--progress",
             "plain",
+            "--project-name",  # said, since COMPOSE_PROJECT_NAME would win over the file's own
+            name or os.path.basename(folder).replace("_", "-"),
             "--project-directory",
             folder,
             "-f",

@@ -8,20 +8,22 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose
+from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.dashboards import placed_faults
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
+from ansible_collections.landfall.vps.plugins.module_utils.host import survey
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
+from ansible_collections.landfall.vps.plugins.module_utils.ownership import provide_network
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, prove
 from ansible_collections.landfall.vps.plugins.module_utils.settling import (
     Settling,
     applied,
     log_tail,
-    provide_network,
     reload_component,
     start_ahead,
     undo,
@@ -54,18 +56,17 @@ class Converger:
         self.seconds: Dict[str, float] = {}
         self.notes: List[str] = []
         self.staged = ""
+        self.new_volumes: List[str] = []
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def actual(self) -> planning.Actual:
         """The component as it is now; on a VPS without an engine there are just the files."""
         record = self.store.record()
-        containers: Dict[str, Dict[str, Any]] = {}
+        containers: Dict[str, Mapping[str, Any]] = {}
         images: Dict[str, str] = {}
         if os.path.exists(self.docker.path):
-            names = set(self.desired.containers) | set((record or {}).get("containers") or {})
-            project = self.desired.name.replace("_", "-")
-            containers = {n: c for n, c in self.docker.containers().items() if n in names or c["project"] == project}
+            containers = ownership.inspect(survey(self.root, self.docker), self.request["claim"], record)
             images = {tag: image["id"] for tag, image in self.docker.images().items()}
         return planning.Actual(self.store.marks(), containers, images, record)
 
@@ -193,9 +194,11 @@ class Converger:
         return plan.action
 
     def _remove(self, plan: planning.Plan) -> None:
-        if os.path.exists(os.path.join(self.store.folder, "compose.yaml")):
-            project = compose.Project(self.store.folder, self._apply_timeout())
-            self._timed("apply", lambda: project.down(bool(self.request.get("purge"))))
+        # Without a record, after a run that was killed, the stack's own names say what there is to remove
+        claimed = {"meta": {key: self.request["claim"][key] for key in ("stack", "project")}}
+        record, purge = self.store.record() or claimed, bool(self.request.get("purge"))
+        down = partial(ownership.take_down, self.docker, self.root, self.desired.name, record, purge)
+        self.notes += self._timed("apply", lambda: down(self._apply_timeout()))
         self.store.forget()
         self._receivers(plan)
 
@@ -226,7 +229,9 @@ class Converger:
         unproven = {n for n in self.meta.get("needs") or [] if n in known and not known[n].get("proven")}
         if not unproven:
             return
-        for name, outcome in Settling(self.root, self.request["network"], self.docker).run(unproven).items():
+        for name, outcome in (
+            Settling(self.root, self.request["network"], self.docker, self.request["run"]).run(unproven).items()
+        ):
             if "failed" in outcome:
                 self.store.finish()
                 reason = "{0}, which it needs, does not serve: {1}".format(name, outcome["failed"])
@@ -240,7 +245,13 @@ class Converger:
         """No earlier version serves, so that nobody waits: whoever settles starts it together with all others."""
         self._make_drop_in_folders()
         record = record_of(self.desired, self.docker, self.request["who"], proven=False)
-        self.store.write_record({**record, "start": {"up": plan.up, "force": bool(plan.force)}})
+        new = {
+            "run": self.request["run"],
+            "new_volumes": ownership.missing_volumes(self.docker, self.meta.get("volumes") or []),
+            "keep_volumes": bool(self.request.get("keep_volumes")),
+        }
+        self.store.write_record({**record, "start": {"up": plan.up, "force": bool(plan.force), **new}})
+        ownership.provide_volumes(self.docker, self.desired.name, self.meta)
         if plan.reload and not plan.up:
             reload_component(self.docker, self.meta, self.network, sorted(self.desired.containers))
         self._receivers(plan)
@@ -251,7 +262,9 @@ class Converger:
         self._make_drop_in_folders()
         if plan.up:
             provide_network(self.docker, self.request["network"])
-            compose.Project(self.store.folder, self._apply_timeout()).up(bool(plan.force))
+            self.new_volumes = ownership.provide_volumes(self.docker, self.desired.name, self.meta)
+            project = ownership.of_record(self.desired.name, {"meta": self.meta})[1]
+            compose.Project(self.store.folder, self._apply_timeout(), project).up(bool(plan.force))
         if plan.reload:
             reload_component(self.docker, self.meta, self.network, sorted(self.desired.containers))
         self._receivers(plan)
@@ -282,7 +295,9 @@ class Converger:
         )
 
     def _undo(self, plan: planning.Plan) -> str:
-        outcome = undo(self.store, self.docker, self.network, force=bool(plan.force))
+        outcome = undo(self.store, self.docker, self.network, bool(plan.force), self.request["run"])
+        if self.new_volumes and not self.request.get("keep_volumes"):
+            outcome = "; ".join([outcome, *ownership.remove_volumes(self.docker, self.new_volumes)])
         try:
             self._receivers(plan)
         except (Unproven, DockerError) as error:

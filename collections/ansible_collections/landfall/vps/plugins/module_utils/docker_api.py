@@ -6,6 +6,7 @@ Compose; this reads, waits and runs commands inside containers.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import ipaddress
 import json
@@ -17,6 +18,11 @@ from typing import Any, Dict, List, Optional, Tuple
 
 SOCKET = "/run/docker.sock"
 API = "/v1.44"
+STACK_LABEL = "org.landfall.stack"
+COMPONENT_LABEL = "org.landfall.component"
+PROJECT_LABEL = "com.docker.compose.project"
+BRIDGE_OPTION = "com.docker.network.bridge.name"
+MTU_OPTION = "com.docker.network.driver.mtu"
 
 
 class DockerError(Exception):
@@ -82,9 +88,48 @@ class Docker:
                     "state": item.get("State"),
                     "health": health[0] if health else "none",
                     "config_hash": labels.get("com.docker.compose.config-hash"),
-                    "project": labels.get("com.docker.compose.project"),
+                    "project": labels.get(PROJECT_LABEL),
+                    "working_dir": labels.get("com.docker.compose.project.working_dir") or "",
+                    "stack": labels.get(STACK_LABEL) or "",
+                    "networks": sorted((item.get("NetworkSettings") or {}).get("Networks") or {}),
+                    "volumes": sorted(m["Name"] for m in item.get("Mounts") or [] if m.get("Type") == "volume"),
                 }
         return result
+
+    def volumes(self) -> Dict[str, Dict[str, Any]]:
+        """All volumes by name: ``{stack, component, project, key}``, empty strings where a label is missing."""
+        result = {}
+        for item in (self.json("GET", "/volumes") or {}).get("Volumes") or []:
+            labels = item.get("Labels") or {}
+            result[item["Name"]] = {
+                "stack": labels.get(STACK_LABEL, ""),
+                "component": labels.get(COMPONENT_LABEL, ""),
+                "project": labels.get(PROJECT_LABEL, ""),
+                "key": labels.get("com.docker.compose.volume", ""),
+            }
+        return result
+
+    def create_volume(self, name: str, labels: Dict[str, str]) -> None:
+        """Make a local volume. One of that name that is there already is left as it is."""
+        self.json("POST", "/volumes/create", {"Name": name, "Labels": labels})
+
+    def remove_volume(self, name: str) -> str:
+        """Delete a volume and what is in it; returns why the engine did not, or nothing."""
+        status, data = self.call("DELETE", "/volumes/{0}".format(urllib.parse.quote(name)))
+        return "" if status < 400 or status == 404 else _message(data)
+
+    def remove_container(self, name: str) -> None:
+        """Stop a container, within its own grace period, and delete it; no error when there is none."""
+        place = "/containers/{0}".format(urllib.parse.quote(name))
+        described = self.inspect(name)
+        if described is None:
+            return
+        grace = (described.get("Config") or {}).get("StopTimeout") or 10
+        slow = Docker(self.path, self.timeout + float(grace))
+        for method, path in (("POST", place + "/stop"), ("DELETE", place + "?force=1")):
+            status, data = slow.call(method, path)
+            if status >= 400 and status != 404:
+                raise DockerError("{0} {1}: {2} {3}".format(method, path, status, _message(data)))
 
     def images(self) -> Dict[str, Dict[str, Any]]:
         """All images that have a name, by tag and by ``name@digest``: ``{id, labels}``."""
@@ -95,7 +140,7 @@ class Docker:
         return result
 
     def networks(self) -> Dict[str, Dict[str, Any]]:
-        """All networks by name: ``{subnet, gateway}`` (empty strings where they have none)."""
+        """All networks by name: ``{subnet, gateway, mtu, bridge, stack, project}``, empty where they have none."""
         result = {}
         for item in self.json("GET", "/networks"):
             pools = (item.get("IPAM") or {}).get("Config") or [{}]
@@ -103,18 +148,28 @@ class Docker:
             if subnet and not gateway:
                 # Older engines list none and take the first address
                 gateway = str(next(ipaddress.ip_network(subnet).hosts()))
-            result[item["Name"]] = {"subnet": subnet, "gateway": gateway}
+            labels, options = item.get("Labels") or {}, item.get("Options") or {}
+            result[item["Name"]] = {
+                "subnet": subnet,
+                "gateway": gateway,
+                "mtu": options.get(MTU_OPTION, ""),
+                "bridge": options.get(BRIDGE_OPTION, ""),
+                "stack": labels.get(STACK_LABEL, ""),
+                "project": labels.get(PROJECT_LABEL, ""),
+            }
         return result
 
-    def create_network(self, name: str, subnet: str) -> None:
-        """Create a user-defined bridge; an empty ``subnet`` leaves the choice to the engine."""
-        body: Dict[str, Any] = {
-            "Name": name,
-            "Driver": "bridge",
-            "Options": {"com.docker.network.bridge.name": name[:15]},
-        }
+    def create_network(
+        self, name: str, subnet: str, gateway: str = "", mtu: int = 0, labels: Optional[Dict[str, str]] = None
+    ) -> None:
+        """Create a user-defined bridge; what is empty or 0 is left to the engine."""
+        options = {BRIDGE_OPTION: bridge_name(name)}
+        if mtu:
+            options[MTU_OPTION] = str(mtu)
+        body: Dict[str, Any] = {"Name": name, "Driver": "bridge", "Options": options, "Labels": labels or {}}
         if subnet:
-            body["IPAM"] = {"Driver": "default", "Config": [{"Subnet": subnet}]}
+            pool = {"Subnet": subnet, **({"Gateway": gateway} if gateway else {})}
+            body["IPAM"] = {"Driver": "default", "Config": [pool]}
         self.json("POST", "/networks/create", body)
 
     def inspect(self, name: str) -> Optional[Dict[str, Any]]:
@@ -152,6 +207,21 @@ class Docker:
         path = "/containers/{0}/logs?stdout=1&stderr=1&tail={1}".format(urllib.parse.quote(name), lines)
         status, data = self.call("GET", path)
         return "" if status >= 400 else demultiplex(data)
+
+
+def bridge_name(network: str) -> str:
+    """The name of the device behind a network: Linux takes 15 characters, and two long names must not meet."""
+    if len(network) <= 15:
+        return network
+    return "br-" + hashlib.sha256(network.encode()).hexdigest()[:12]
+
+
+def _message(data: bytes) -> str:
+    """What the engine says in an error, without the JSON around it."""
+    try:
+        return str(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        return data.decode("utf-8", "replace").strip()
 
 
 def demultiplex(data: bytes) -> str:

@@ -206,6 +206,7 @@ def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
         "containers": {},
         "images": {},
         "networks": {},
+        "volumes": {},
     }
     if not os.path.exists(docker.path):
         return facts
@@ -217,24 +218,53 @@ def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
             facts["containers"] = docker.containers()
             facts["images"] = docker.images()
             facts["networks"] = docker.networks()
+            facts["volumes"] = docker.volumes()
     except (DockerError, ValueError) as error:
         facts["error"] = str(error)
     return facts
+
+
+def traces(root: str, containers: Mapping[str, Mapping[str, Any]]) -> Dict[str, Any]:
+    """Where Landfall has been: below ``root``, with which components, and in which other ``homes`` of containers."""
+    homes = {os.path.dirname(str(c["working_dir"])) for c in containers.values() if c.get("working_dir")}
+    state = os.path.join(root, STATE_DIR)
+    locks = [name for name in _listdir(state) if name.startswith("compose-") and name.endswith(".lock")]
+    return {
+        "been_here": os.path.isdir(state),
+        "deployed_before": sorted(name[len("compose-") : -len(".lock")] for name in locks),
+        "homes": sorted(home for home in homes if os.path.isdir(os.path.join(home, STATE_DIR))),
+    }
+
+
+def survey(root: str, docker: Docker) -> Dict[str, Any]:
+    """What has a name on this VPS, for ``ownership``. Raises DockerError."""
+    containers = docker.containers()
+    return {
+        "root": root,
+        "containers": containers,
+        "volumes": docker.volumes(),
+        "networks": docker.networks(),
+        "records": records(root),
+        **traces(root, containers),
+    }
 
 
 def gather(root: str, extra_files: List[str], data_root: str = "/var/lib/docker") -> Dict[str, Any]:
     """All of the above in one value; ``extra_files`` are absolute paths whose fingerprints are wanted as well."""
     engine = engine_facts(root, Docker(SOCKET))
     known = records(root)
+    containers = engine.pop("containers")
     files = _all_files(root, known)
     files.update(marks_of("/", extra_files))
     return {
         "format": 1,
         "root": root,
         "host": host_facts(root, data_root),
-        "containers": engine.pop("containers"),
+        "containers": containers,
         "images": engine.pop("images"),
         "networks": engine.pop("networks"),
+        "volumes": engine.pop("volumes"),
+        **traces(root, containers),
         "engine": engine,
         "files": files,
         "records": known,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Semaphore
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Set
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose
+from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
@@ -19,12 +18,6 @@ LOG_LINES = 50
 RELOAD_PATIENCE = 30.0  # seconds
 STARTS_AT_ONCE = 4
 """How many components are started side by side: each start is a process of Compose of some 40 MB."""
-
-
-def provide_network(docker: Docker, network: Mapping[str, Any]) -> None:
-    """Make the bridge ``{name, subnet}`` unless it is there."""
-    if network["name"] not in docker.networks():
-        docker.create_network(network["name"], network.get("subnet", ""))
 
 
 def start_ahead(root: str, docker: Docker) -> None:
@@ -43,7 +36,7 @@ def start_ahead(root: str, docker: Docker) -> None:
         waiting = start.get("up") and not start.get("force") and not start.get("ahead")
         if waiting and all(healthy(needed) for needed in record["meta"].get("needs") or [] if needed in records):
             store = Store(root, name)
-            compose.Project(store.folder, 60).start_ahead()
+            compose.Project(store.folder, 60, ownership.of_record(name, record)[1]).start_ahead()
             store.write_record({**record, "start": {**start, "ahead": True}})
 
 
@@ -102,23 +95,23 @@ def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, cont
         raise Unproven("reload of {0} was refused: {1}".format(container, refused))
 
 
-def undo(store: Store, docker: Docker, network: str, force: bool = False) -> str:
+def undo(store: Store, docker: Docker, network: str, force: bool = False, run: str = "") -> str:
     """Restore the kept set of a component and prove that it serves again; returns a sentence about it.
 
     ``force`` recreates the containers even where their definition is the same as before, because the files that
-    they read only at start were swapped.
+    they read only at start were swapped. Of a first start, volumes that ``run`` itself made are removed.
     """
     record = store.previous_record()
     if record is None:
-        if os.path.exists(os.path.join(store.folder, "compose.yaml")):
-            compose.Project(store.folder, 300).down(purge=False)
+        told = ownership.undo_first_start(docker, store.root, store.name, store.record(), run)
         store.forget()
-        return "it was new: its containers and files were removed again, its volumes kept"
+        return told
     store.restore()
     meta = record.get("meta") or {}
     containers = sorted(record.get("containers") or {})
     try:
-        compose.Project(store.folder, float(meta.get("apply_timeout", 300))).up(force)
+        project = ownership.of_record(store.name, record)[1]
+        compose.Project(store.folder, float(meta.get("apply_timeout", 300)), project).up(force)
         if meta.get("reload"):
             reload_component(docker, meta, network, containers)
         took = prove(docker, containers, meta.get("prove") or [], network, meta.get("prove_timeout", 60))
@@ -130,8 +123,9 @@ def undo(store: Store, docker: Docker, network: str, force: bool = False) -> str
 class Settling:
     """Starts and proves what a run placed: side by side, but each after those that it needs."""
 
-    def __init__(self, root: str, network: Mapping[str, Any], docker: Optional[Docker] = None) -> None:
+    def __init__(self, root: str, network: Mapping[str, Any], docker: Optional[Docker] = None, run: str = "") -> None:
         self.root = root
+        self.by = run
         self.network = network
         self.docker = docker or Docker()
         self._starts = Semaphore(STARTS_AT_ONCE)
@@ -145,7 +139,7 @@ class Settling:
         order = planning.in_order({name: record["meta"].get("needs") or [] for name, record in records.items()}, only)
         if not order:
             return {}
-        provide_network(self.docker, self.network)
+        ownership.provide_network(self.docker, self.network)
         # A thread for each: those that wait for what they need must not keep it from starting
         with ThreadPoolExecutor(max_workers=len(order)) as pool:
             futures: Dict[str, Future[Dict[str, Any]]] = {}
@@ -165,7 +159,7 @@ class Settling:
             return {"seconds": self._settle(store, record)}
         except (compose.CommandFailed, Unproven, DockerError) as error:
             logs = log_tail(self.docker, record["containers"])
-            undone = undo(store, self.docker, self.network["name"])
+            undone = undo(store, self.docker, self.network["name"], run=self.by)
             return {"failed": "{0}: {1}".format(name, error), "undone": undone, "logs": logs}
 
     def _all_run(self, names: Iterable[str]) -> bool:
@@ -175,7 +169,9 @@ class Settling:
     def _settle(self, store: Store, record: Dict[str, Any]) -> float:
         meta, start = record["meta"], record.get("start") or {}
         if start.get("up"):
-            project = compose.Project(store.folder, float(meta.get("apply_timeout", 300)))
+            ownership.provide_volumes(self.docker, store.name, meta)
+            name = ownership.of_record(store.name, record)[1]
+            project = compose.Project(store.folder, float(meta.get("apply_timeout", 300)), name)
             with self._starts:
                 if not (start.get("ahead") and project.wait() and self._all_run(record["containers"])):
                     project.up(bool(start.get("force")))

@@ -45,7 +45,7 @@ def settle_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Dic
     lock = Lock(root, run, who)
     try:
         lock.acquire("starting and proving what was placed")
-        components = Settling(root, network).run()
+        components = Settling(root, network, run=run).run()
     except (Locked, DockerError) as error:
         return {"changed": False, "failed": True, "msg": str(error), "components": {}}
     finally:

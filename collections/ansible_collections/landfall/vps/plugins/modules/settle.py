@@ -25,6 +25,18 @@ options:
     description: Address range of that bridge if it has to be made; empty lets the engine choose.
     type: str
     default: ""
+  gateway:
+    description: Address of the VPS in that network if it has to be made; empty is the first one.
+    type: str
+    default: ""
+  mtu:
+    description: Largest packet in bytes in that network if it has to be made; 0 is what the engine's own bridge has.
+    type: int
+    default: 0
+  stack:
+    description: Name of the stack, which labels that network.
+    type: str
+    default: landfall
 author:
   - The Landfall maintainers (@landfall)
 """

@@ -22,6 +22,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     docker_api,
     host,
     lock,
+    ownership,
     plan,
     probe,
     prometheus,
@@ -36,7 +37,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 MARK = "landfall-answer:"
 READ = (docker_api, host)
 VERIFY = (docker_api, host, probe, prometheus, signals, sockets, verify)
-CHANGE = (docker_api, host, probe, plan, lock, store, compose, settling, dashboards, converge, trip)
+CHANGE = (docker_api, host, probe, plan, lock, store, compose, ownership, settling, dashboards, converge, trip)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
 PROGRAM = """
 import json, sys, types

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 import yaml
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint
 from ansible_collections.landfall.vps.plugins.plugin_utils import fitting, quick_yaml
+from ansible_collections.landfall.vps.plugins.plugin_utils.stack import UNPREFIXED, Stack
 
 RenderText = Callable[[str, Mapping[str, Any], Mapping[str, str]], str]
 """(template file, more variables, delimiters) -> rendered text"""
@@ -76,13 +77,31 @@ def image_fault(image: str) -> str:
     return "is not pinned: 'latest' changes under your feet" if found.group("tag") == "latest" else ""
 
 
-def _containers(compose_text: str, source: str) -> Dict[str, Container]:
+def _document(compose_text: str, source: str) -> Dict[str, Any]:
     try:
-        document = quick_yaml.load(compose_text)
+        return dict(quick_yaml.load(compose_text) or {})
     except yaml.YAMLError as error:
         raise RenderError("{0} does not render to YAML: {1}".format(source, error)) from error
+
+
+def _volumes(document: Mapping[str, Any], source: str, external: Tuple[str, ...]) -> List[str]:
+    """The volumes that the engine makes for the component, labelled, so that nobody takes them for somebody else's."""
+    found = []
+    for key, volume in (document.get("volumes") or {}).items():
+        if not (volume or {}).get("external"):
+            raise RenderError(
+                "{0} lets Compose make the volume {1}; list it with service.volumes(), so that the engine makes and "
+                "labels it".format(source, key)
+            )
+        name = str(volume.get("name") or key)
+        if name not in external:
+            found.append(name)
+    return sorted(found)
+
+
+def _containers(document: Mapping[str, Any], source: str) -> Dict[str, Container]:
     result: Dict[str, Container] = {}
-    for service, options in ((document or {}).get("services") or {}).items():
+    for service, options in (document.get("services") or {}).items():
         name = options.get("container_name") or service
         image = str(options.get("image") or "")
         fault = image_fault(image)
@@ -98,6 +117,18 @@ def _containers(compose_text: str, source: str) -> Dict[str, Container]:
     if not result:
         raise RenderError("{0} declares no service".format(source))
     return result
+
+
+def rendered_compose(name: str, role_path: str, render_text: RenderText) -> Tuple[str, str]:
+    """(text, template) of a component's compose file. Raises RenderError, or whatever ``render_text`` raises."""
+    source = os.path.join(role_path, "templates", "compose.yaml.j2")
+    return _text(render_text, source, {"landfall_component": name}, {}), source
+
+
+def names_in(compose_text: str, source: str, external: Tuple[str, ...]) -> Tuple[List[str], List[str]]:
+    """(containers, volumes) that a compose file declares as the stack's own. Raises RenderError."""
+    document = _document(compose_text, source)
+    return list(_containers(document, source)), _volumes(document, source, external)
 
 
 def targets(component: str, scrape: List[Mapping[str, Any]], first: str, node: str) -> List[Dict[str, Any]]:
@@ -122,10 +153,11 @@ def targets(component: str, scrape: List[Mapping[str, Any]], first: str, node: s
 
 def _own_jobs(found: List[Mapping[str, Any]], containers: Mapping[str, Container]) -> List[str]:
     """The jobs that are there because of this component: not those of targets that another container answers for."""
+    services = {container.service for container in containers.values()}
     jobs = set()
     for entry in found:
         host = entry["targets"][0].rsplit(":", 1)[0]
-        if host in containers or "." in host:  # a name with a dot is no container
+        if host in services or "." in host:  # a name with a dot is no container
             jobs.add(entry["labels"]["job"])
     return sorted(jobs)
 
@@ -134,9 +166,18 @@ def _with_service(items: List[Any], first: str) -> List[Any]:
     return [{**item, "service": item.get("service") or first} for item in items]
 
 
+def _placed(item: Mapping[str, Any], names: Mapping[str, str]) -> Dict[str, Any]:
+    """A probe or reload with the containers in place of the services that its role names."""
+    return {**item, **{key: names.get(item[key], item[key]) for key in ("service", "host") if item.get(key)}}
+
+
 def complete(options: Mapping[str, Any], containers: Mapping[str, Container], node: str) -> Dict[str, Any]:
-    """The component's options with every implied container named, as kept in its record."""
-    first = next(iter(containers))
+    """The component's options with every implied container named, as kept in its record.
+
+    Roles speak of services, which are names within the stack's network; what asks the engine needs containers' names.
+    """
+    names = {container.service: name for name, container in containers.items()}
+    first = next(iter(names))
     checks = [item if isinstance(item, dict) else {"argv": item} for item in options["check"]]
     reload = options["reload"] and {k: v for k, v in options["reload"].items() if v is not None}
     result = {
@@ -156,16 +197,26 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container], no
         },
     }
     for item in [*result["check"], *result["prove"], *([result["reload"]] if reload else [])]:
-        if item["service"] not in containers:
+        if item["service"] not in names:
             raise RenderError(
                 "service '{0}' is named, but the compose file declares only {1}".format(
-                    item["service"], ", ".join(sorted(containers))
+                    item["service"], ", ".join(sorted(names))
                 )
             )
+    result["prove"] = [_placed(item, names) for item in result["prove"]]
+    result["reload"] = _placed(result["reload"], names) if reload else None
+    result["exercise"]["requests"] = [_placed(item, names) for item in result["exercise"]["requests"]]
     return result
 
 
-def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, shared: str, node: str) -> Rendered:
+def render(
+    options: Mapping[str, Any],
+    role_path: str,
+    render_text: RenderText,
+    shared: str,
+    node: str,
+    stack: Stack = UNPREFIXED,
+) -> Rendered:
     """Render everything that the role at ``role_path`` holds for the component described by ``options``.
 
     ``shared`` is the folder of the templates that all roles use, ``node`` the inventory's name of the VPS. Raises
@@ -175,9 +226,9 @@ def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, 
     if options["state"] == "absent":
         return Rendered(Desired(name, present=False), {})
     contents: Dict[str, Tuple[bytes, int, int]] = {}
-    compose_source = os.path.join(role_path, "templates", "compose.yaml.j2")
-    compose_text = _text(render_text, compose_source, {}, {})
-    containers = _containers(compose_text, compose_source)
+    compose_text, compose_source = rendered_compose(name, role_path, render_text)
+    document = _document(compose_text, compose_source)
+    containers = _containers(document, compose_source)
     contents["{0}/compose.yaml".format(name)] = (compose_text.encode(), 0o644, 0)
 
     for kind, mode, uid in (("config", 0o644, 0), ("secrets", 0o400, options["uid"])):
@@ -189,6 +240,8 @@ def render(options: Mapping[str, Any], role_path: str, render_text: RenderText, 
         contents["{0}/secrets/{1}".format(name, relative)] = (str(secret).encode(), 0o400, options["uid"])
 
     meta = complete(options, containers, node)
+    meta.update(stack=stack.name, project=stack.project(name))
+    meta["volumes"] = _volumes(document, compose_source, stack.external_volumes)
     facts = {
         "landfall_component": name,
         "landfall_expected_containers": sorted(containers),

@@ -1,0 +1,71 @@
+"""What the roles of a play are going to call theirs on the VPS, known before the first of them changes anything."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, Iterable, List, Mapping, Tuple
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.landfall.vps.plugins.module_utils import ownership
+from ansible_collections.landfall.vps.plugins.plugin_utils.render import RenderError, names_in, rendered_compose
+from ansible_collections.landfall.vps.plugins.plugin_utils.stack import Stack
+from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
+
+COMPONENT = "landfall.vps.component"
+
+
+def selected(roles: Iterable[str], tags: Iterable[str]) -> List[str]:
+    """The roles that a run's tags leave to be done, as site.yml tags each with its own name."""
+    names, wanted = list(roles), set(tags or ["all"])
+    return [role for role in names if role in wanted] if wanted & set(names) and "all" not in wanted else names
+
+
+def _names(
+    templar: Templar, loader: DataLoader, roles: str, role: str, task_vars: Mapping[str, Any], stack: Stack
+) -> Tuple[List[str], List[str]]:
+    """(containers, volumes) of a role's component as its compose file declares them. Raises what rendering raises."""
+    place = os.path.join(roles, role)
+    tasks = loader.load_from_file(os.path.join(place, "tasks", "main.yml"), cache="none", trusted_as_template=True)
+    task = next(task for task in tasks if COMPONENT in task)
+    values = {**task_vars, "role_path": place, **(task.get("vars") or {})}
+    folders = [os.path.join(place, "templates"), os.path.join(roles, "landfall", "templates")]
+
+    def render_text(source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
+        return render_file(templar, place, source, folders, {**values, **more}, delimiters)
+
+    return names_in(*rendered_compose(role, place, render_text), stack.external_volumes)
+
+
+def clashes(
+    state: Mapping[str, Any],
+    stack: Stack,
+    roles_folder: str,
+    roles: Iterable[str],
+    templar: Templar,
+    loader: DataLoader,
+    task_vars: Mapping[str, Any],
+) -> List[str]:
+    """What somebody else on the VPS has of the names that the enabled ones of ``roles`` want.
+
+    Costs nothing where all that is on the VPS is this stack's. A compose file that does not render is for its role to
+    tell; until then it is taken to want what its role is called.
+    """
+    if ownership.all_own(state, stack.name):
+        return []
+    faults: Dict[str, None] = {}
+    for role in roles:
+        if not os.path.exists(os.path.join(roles_folder, role, "templates", "compose.yaml.j2")):
+            continue
+        if not boolean(templar.template(task_vars.get(role + "_enabled", True)), strict=False):
+            continue
+        try:
+            containers, volumes = _names(templar, loader, roles_folder, role, task_vars, stack)
+        except (AnsibleError, TemplateError, RenderError, OSError, StopIteration):
+            containers, volumes = [stack.project(role)], []
+        network = "" if stack.external_network else stack.network
+        wanted = (stack.project(role), containers, volumes, network)
+        faults.update(dict.fromkeys(ownership.clashes(state, stack.name, *wanted)))
+    return list(faults)
