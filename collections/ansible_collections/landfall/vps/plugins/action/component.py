@@ -15,7 +15,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -37,6 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         """Return the module's result, or one without a trip when nothing differs."""
         task_vars = task_vars or {}
         result: Dict[str, Any] = super().run(tmp, task_vars)
+        secrets.rehearsing = bool(self._task.check_mode)
         options = self._options()
         whole = stack.read(lambda name, default: self._variable(name, task_vars, default))
         rendered = self._render(options, whole, task_vars)

@@ -12,7 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
-from ansible_collections.landfall.vps.plugins.plugin_utils import claims, session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import claims, secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, read_state
@@ -22,6 +22,10 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm
 
 STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
 OPTIONS = frozenset({"root", "files", "images", "image_size", "disk_reserve", "inventory"})
+STRAYS = (
+    "{0} holds {1}: with another ansible.cfg Ansible reads such files as inventory and prints what is in them. Take "
+    "secrets of your own by lookup('landfall.vps.secret', '<name>'), which moves them, and move other files elsewhere"
+)
 
 warm_up(BRACKETS)
 
@@ -46,7 +50,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 read_state, self, python, str(args.get("root", "/opt/landfall")), args.get("files", [])
             )
             if args.get("inventory", True):
-                self._refuse("the inventory of {0} has {1}", self._inventory_faults(task_vars), task_vars)
+                faults = self._inventory_faults(task_vars, result)
+                self._refuse("the inventory of {0} has {1}", faults, task_vars)
             state = self._answer(reading.result, task_vars)
         if args.get("inventory", True):
             self._refuse("the dashboards for {0} have {1}", self._dashboard_faults(state, task_vars), task_vars)
@@ -73,7 +78,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         place = os.path.dirname(str(task_vars["role_path"]))
         return claims.clashes(state, whole, place, roles, self._templar, self._loader, task_vars)
 
-    def _inventory_faults(self, task_vars: Dict[str, Any]) -> List[str]:
+    def _inventory_faults(self, task_vars: Dict[str, Any], result: Dict[str, Any]) -> List[str]:
+        """Look at every variable, which makes the secrets that are missing, and tell what became of them."""
+        secrets.heard, secrets.rehearsing = [], bool(self._task.check_mode)
+        faults = self._faults_of_variables(task_vars)
+        for line in secrets.grouped(secrets.heard):
+            Display().display("  secrets: {0}".format(line))
+        folder = str(self._templar.template(task_vars.get("landfall_secrets_dir", "")))
+        inside = folder.startswith(str(task_vars.get("inventory_dir")) + os.sep)
+        strays = secrets.strays(folder) if inside and not secrets.rehearsing else []
+        if strays:
+            result.setdefault("warnings", []).append(STRAYS.format(folder, ", ".join(strays)))
+        return faults
+
+    def _faults_of_variables(self, task_vars: Dict[str, Any]) -> List[str]:
         if not task_vars.get("role_path"):
             raise AnsibleActionFail("landfall.vps.state checks the variables of roles: call it from the role landfall")
         specs = role_specs(os.path.dirname(str(task_vars["role_path"])))

@@ -66,6 +66,7 @@ def inventory_faults(
     faults = checks.unknown_variables(names, specs)
     claims: Dict[str, List[str]] = {}
     enabled: Dict[str, Any] = {}
+    raised: Dict[str, List[str]] = {}
     for role in sorted(set(roles) & set(specs)):
         values = {}
         for name in specs[role]:
@@ -74,7 +75,7 @@ def inventory_faults(
             try:
                 values[name] = resolve(name)
             except Exception as error:  # noqa: BLE001 - whatever a template raises is a fault of that variable
-                faults.append("{0}: {1}".format(name, error))
+                raised.setdefault(str(error), []).append(name)
         for name, value in values.items():
             faults += text_for_boolean(name, value, specs[role][name])
         if not boolean(values.get("{0}_enabled".format(role), True), strict=False):
@@ -89,6 +90,7 @@ def inventory_faults(
             faults += checks.value_faults(name, value)
             if isinstance(value, list) and name.endswith(("_services", "_workers")):
                 claims[name] = [str(item["name"]) for item in value if isinstance(item, Mapping) and "name" in item]
+    faults += ["{0}: {1}".format(", ".join(names), error) for error, names in raised.items()]
     claims.update(
         {
             "role {0}".format(role): [role.replace("_", "-")]
