@@ -250,5 +250,5 @@ def test_kept_connections_are_apart(tmp_path: Path) -> None:
         (shared / "hosts.yml").write_text("all: {hosts: {molecule-engine: }}\n")
         paths.append(control_path(demo, "vps"))
         paths.append(control_path(shared, "molecule-engine", MOLECULE_PROJECT_DIRECTORY=str(tmp_path / name)))
-    assert all(path.startswith("%(directory)s/") and path.endswith("-%%n") for path in paths), paths
+    assert all(path.startswith("%(directory)s/") and path.endswith("-%%r@%%n") for path in paths), paths
     assert len(set(paths)) == 4

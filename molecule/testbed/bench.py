@@ -36,7 +36,7 @@ def write_inventory(path: Path, hosts: list[str]) -> None:
     """Write an inventory of the servers, set up as the scenarios' hosts are."""
     variables = {
         "ansible_ssh_common_args": f'-F "{vps.SSH_CONFIG}"',
-        "ansible_control_path": f"%(directory)s/{CHECKOUT}-%%n",
+        "ansible_control_path": f"%(directory)s/{CHECKOUT}-%%r@%%n",
         "landfall_images": (vps.HOME / FIRST / "images").read_text(),
         "landfall_secrets_dir": str(HOME / "secrets"),
         "landfall_environment": "bench",
