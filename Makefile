@@ -60,15 +60,16 @@ engine: ## a Docker engine on this machine, installed from Debian and started if
 
 venv: $(VENV) ## the Python environment with exact versions
 
-# Debian ships Python without the module that makes environments
+# Debian ships Python without the module that makes environments. A lock is complete, so nothing is resolved: it installs
+# the same set on every day (tests/test_locks.py).
 $(VENV): requirements-dev.txt
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null; }
 	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 lock: $(VENV) ## pin the development tools anew from pyproject.toml
-	uv pip compile --quiet --upgrade --group dev --python-version 3.11 --universal --generate-hashes \
+	uv pip compile --quiet --upgrade --no-strip-extras --group dev --python-version 3.11 --universal --generate-hashes \
 	  --custom-compile-command 'make lock' -o requirements-dev.txt pyproject.toml
 
 clean: $(VENV) ## remove the test bed's containers, volumes, images and caches
