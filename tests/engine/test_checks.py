@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.landfall.vps.plugins.plugin_utils import checks, specs
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 SPECS: dict[str, dict[str, Any]] = {
     "redis": {
@@ -49,7 +52,11 @@ def test_a_good_inventory_has_no_faults() -> None:
     ("changes", "words"),
     [
         ({"redis_maxmemry": "1gb"}, ["redis_maxmemry", "no such variable", "did you mean redis_maxmemory?"]),
-        ({"redis_zzzzzzzzzzzz": 1}, ["redis_zzzzzzzzzzzz", "roles/redis/README.md"]),
+        (
+            {"redis_zzzzzzzzzzzz": 1, "landfall_strict_variables": True},
+            ["redis_zzzzzzzzzzzz", "roles/redis/README.md", "(landfall_strict_variables)"],
+        ),
+        ({"redsi_password": 1}, ["redsi_password", "no role has such a variable; did you mean redis_password?"]),
         ({"redis_exporter_imge": "x:1"}, ["redis_exporter_imge", "redis_exporter_image"]),
         ({"redis_port": "many"}, ["redis_port", "int"]),
         ({"redis_password": None}, ["redis_password", "missing required", "the password of Redis"]),
@@ -79,6 +86,78 @@ def test_a_good_inventory_has_no_faults() -> None:
 def test_a_fault_names_the_variable_and_what_would_be_right(changes: dict[str, Any], words: list[str]) -> None:
     found = faults(**changes)
     assert all(word in found for word in words), found
+
+
+OWN_BY_ROLE = {
+    "app": [
+        "version",
+        "domain",
+        "name",
+        "user",
+        "dir",
+        "path",
+        "port",
+        "host",
+        "url",
+        "image_tag",
+        "env",
+        "root",
+        "repo",
+        "secret_key",
+        "services_common",
+        "environment_name",
+        "database_url",
+        "workers",
+    ],
+    "redis": ["version", "port", "host", "url", "user", "db", "result", "status", "info", "memory_limit"],
+    "docker": [
+        "users",
+        "version",
+        "log",
+        "compose_version",
+        "packages",
+        "info",
+        "result",
+        "edition",
+        "compose",
+        "containers",
+    ],
+    "grafana": ["version", "users", "url", "port", "dashboards", "password", "admin_user"],
+    "prometheus": ["version", "url", "port", "targets"],
+    "celery": ["queues", "broker_url", "user"],
+    "caddy": ["version", "domain", "email", "host"],
+    "loki": ["url", "version"],
+    "alloy": ["version"],
+    "verify": ["result", "ssl"],
+    "landfall": ["version", "user", "dir"],
+}
+OWN = [f"{role}_{name}" for role, names in OWN_BY_ROLE.items() for name in names] + ["users", "packages", "backup_dir"]
+REAL = specs.role_specs(str(Path(__file__).resolve().parents[2] / "roles"))
+
+
+def test_variables_of_ones_own_may_have_any_name() -> None:
+    known = {option for options in REAL.values() for option in options}
+    assert checks.unknown_variables(OWN, REAL) == []
+    strict = checks.unknown_variables(OWN, REAL, strict=True)
+    assert len(strict) == len([name for name in OWN if checks.role_of(name, REAL) and name not in known]) > 50
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_a_slip_of_the_pen_is_refused_with_what_was_meant(data: st.DataObject) -> None:
+    role = data.draw(st.sampled_from(sorted(REAL)))
+    right = data.draw(st.sampled_from(sorted(REAL[role])))
+    place = data.draw(st.integers(len(role) + 1, len(right) - 2))
+    slip = data.draw(st.sampled_from(["left out", "twice", "swapped"]))
+    if slip == "swapped":
+        wrong = right[:place] + right[place + 1] + right[place] + right[place + 2 :]
+    else:
+        wrong = right[:place] + (right[place] * 2 if slip == "twice" else "") + right[place + 1 :]
+    known = {option for options in REAL.values() for option in options}
+    short = len(right) - len(role) - 1 < 6  # of few letters one is much: cpus, pus
+    assume(wrong not in known and not short)
+    [fault] = checks.unknown_variables([wrong], REAL)
+    assert fault.startswith(f"{wrong}: role ") and "did you mean " in fault
 
 
 def test_an_item_may_publish_what_the_variable_of_its_role_says() -> None:

@@ -9,6 +9,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import image_fault
 
 OLDEST_ENGINE = 25
+# How like a real variable is a slip of the pen: of the part behind the role's name, and of a name that no role's begins
+ALIKE, MUCH_ALIKE = 0.82, 0.9
 SUPPORTED = {"debian": (12, 0), "ubuntu": (22, 4)}
 # Variables by whose names one sees that they bound something: to the programs behind most of them 0 means no limit
 BOUNDS = re.compile(r"_(memory|cpus|maxmemory|limit|retention_size|max_(?!age$)[a-z_]+)$")
@@ -22,21 +24,40 @@ def role_of(variable: str, roles: Iterable[str]) -> Optional[str]:
     return max(fitting, key=len) if fitting else None
 
 
-def unknown_variables(names: Iterable[str], specs: Mapping[str, Mapping[str, Any]]) -> List[str]:
-    """Faults for variables that carry a role's prefix but that no role documents, with the closest name that exists."""
+def _closest(name: str, candidates: Iterable[str], skip: int) -> Tuple[float, str]:
+    """The candidate most like ``name``, from 0 to 1 and by name; both are compared without their first characters."""
+    matcher = difflib.SequenceMatcher(None, "", name[skip:])
+    best = (0.0, "")
+    for candidate in candidates:
+        matcher.set_seq1(candidate[skip:])
+        if matcher.real_quick_ratio() > best[0] and matcher.quick_ratio() > best[0]:
+            best = max(best, (matcher.ratio(), candidate))
+    return best
+
+
+def unknown_variables(names: Iterable[str], specs: Mapping[str, Mapping[str, Any]], strict: bool = False) -> List[str]:
+    """Faults for variables that are a slip of the pen away from a documented one, which would be read by nobody.
+
+    Everybody may have variables of their own, also such as app_version. With ``strict`` none may begin like a role's.
+    """
     known = {option for options in specs.values() for option in options}
     faults = []
-    for name in sorted(names):
+    for name in sorted(name for name in set(names) - known if not name.startswith("ansible_")):
         role = role_of(name, specs)
-        if role is None or name in known:
-            continue
-        close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-        hint = (
-            "did you mean {0}?".format(close[0])
-            if close
-            else "see roles/{0}/README.md for those that exist".format(role)
-        )
-        faults.append("{0}: role {1} has no such variable; {2}".format(name, role, hint))
+        if role is not None:
+            # Without the role's name, which all of them share
+            likeness, close = _closest(name, specs[role], len(role) + 1)
+        else:
+            likely = (option for option in known if option[0] == name[0] and abs(len(option) - len(name)) <= 2)
+            likeness, close = _closest(name, likely, 0)
+        if likeness >= (ALIKE if role is not None else MUCH_ALIKE):
+            what = "role {0} has no such variable".format(role) if role else "no role has such a variable"
+            faults.append("{0}: {1}; did you mean {2}?".format(name, what, close))
+        elif strict and role is not None:
+            hint = "see roles/{0}/README.md for those that exist, or name yours otherwise".format(role)
+            faults.append(
+                "{0}: role {1} has no such variable; {2} (landfall_strict_variables)".format(name, role, hint)
+            )
     return faults
 
 

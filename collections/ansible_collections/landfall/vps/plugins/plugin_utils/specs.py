@@ -10,6 +10,7 @@ from ansible.module_utils.parsing.convert_bool import BOOLEANS, boolean
 from ansible_collections.landfall.vps.plugins.plugin_utils import checks, quick_yaml
 
 BOOLEANS_STRINGS = frozenset(word for word in BOOLEANS if isinstance(word, str))
+STRICT = "landfall_strict_variables"
 SPEC = os.path.join("meta", "argument_specs.yml")
 
 
@@ -63,7 +64,8 @@ def inventory_faults(
     engine raises for it; that is a fault, too.
     """
     names = set(defined)
-    faults = checks.unknown_variables(names, specs)
+    strict = boolean(resolve(STRICT), strict=False) if STRICT in names else False
+    faults = checks.unknown_variables(names, specs, strict)
     claims: Dict[str, List[str]] = {}
     enabled: Dict[str, Any] = {}
     raised: Dict[str, List[str]] = {}
