@@ -27,8 +27,8 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendere
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import render_file
 
 __all__ = ["ENGINE", "OPTIONAL", "ROLES", "ROOT", "Rendered", "component", "component_names", "compose", "defaults",
-           "deployed", "inventory", "options", "role_names", "services", "targets", "tasks", "template",
-           "text"]  # fmt: skip
+           "deployed", "inventory", "options", "raw", "role_names", "services", "targets", "tasks", "template",
+           "text", "trusted"]  # fmt: skip
 ROLES = ROOT / "roles"
 SHARED = ROLES / "landfall" / "templates"
 # Roles that an empty inventory leaves out, each with what an inventory says to have it
@@ -91,16 +91,32 @@ def inventory(secrets: Path, **more: Any) -> Dict[str, Any]:
         ansible_check_mode=False,
         role_path=str(ROLES / "landfall"),
     )
-    values.update({key: _trusted(value) for key, value in more.items()})
+    values.update({key: trusted(value) for key, value in more.items()})
     return values
 
 
-def _trusted(value: Any) -> Any:
+def trusted(value: Any) -> Any:
+    """``value`` as an inventory on disk gives it: its text may hold templates."""
+    if isinstance(value, _Raw):
+        return str(value)
     if isinstance(value, str):
         return trust_as_template(value)
     if isinstance(value, dict):
-        return {key: _trusted(item) for key, item in value.items()}
-    return [_trusted(item) for item in value] if isinstance(value, list) else value
+        return {key: trusted(item) for key, item in value.items()}
+    return [trusted(item) for item in value] if isinstance(value, list) else value
+
+
+def raw(value: Any) -> Any:
+    """``value`` as an inventory gives it under ``!unsafe`` or from its vault: its braces are braces."""
+    if isinstance(value, str):
+        return _Raw(value)
+    if isinstance(value, dict):
+        return {key: raw(item) for key, item in value.items()}
+    return [raw(item) for item in value] if isinstance(value, list) else value
+
+
+class _Raw(str):
+    """Text that ``trusted`` leaves as it is."""
 
 
 def template(value: Any, variables: Mapping[str, Any]) -> Any:

@@ -122,7 +122,7 @@ def test_prometheus_mounts_its_configuration_read_only_and_keeps_its_data() -> N
 def test_prometheus_healthcheck() -> None:
     """PRM-14, C-7."""
     check = _service("prometheus")["healthcheck"]
-    assert check["test"] == ["CMD", "wget", "--spider", "-q", "http://localhost:9090/-/ready"]
+    assert check["test"] == ["CMD-SHELL", "http_proxy= wget --spider -q http://localhost:9090/-/ready"]
     assert [check[k] for k in ("interval", "timeout", "retries", "start_period")] == ["5s", "3s", 5, "15s"]
 
 

@@ -236,8 +236,12 @@ def render(
             path = "{0}/{1}/{2}".format(name, kind, relative[:-3] if relative.endswith(".j2") else relative)
             contents[path] = (_bytes(render_text, source, {}, {}), mode, uid)
 
+    named: Dict[str, Tuple[bytes, int, int]] = {}
     for relative, secret in options["secrets"].items():
-        contents["{0}/secrets/{1}".format(name, relative)] = (str(secret).encode(), 0o400, options["uid"])
+        path = "{0}/secrets/{1}".format(name, _inside(relative))
+        if not isinstance(secret, str):
+            raise RenderError("the secret {0} is no text; write it in quotes".format(relative))
+        named[path] = contents[path] = (secret.encode(), 0o400, options["uid"])
 
     meta = complete(options, containers, node)
     meta.update(stack=stack.name, project=stack.project(name))
@@ -261,7 +265,12 @@ def render(
         text += yaml.safe_dump(meta["targets"], sort_keys=False)
         contents["prometheus/targets.d/{0}.yml".format(hyphens(name))] = (text.encode(), 0o644, 0)
 
-    marks = {path: fingerprint(content, mode, uid) for path, (content, mode, uid) in contents.items() if content}
+    # A template that renders to nothing makes no file; a secret that the inventory names is one, even an empty one
+    marks = {
+        path: fingerprint(content, mode, uid)
+        for path, (content, mode, uid) in contents.items()
+        if content or path in named
+    }
     reload_files = tuple(options["reload"]["files"]) if options["reload"] else ()
     desired = Desired(name, True, marks, containers, reload_files, meta)
     return Rendered(desired, {path: contents[path][0] for path in marks})
@@ -280,6 +289,14 @@ def _fit_dashboards(
     for path, text in texts.items():
         fitted = fitting.fit(text, settings).encode(errors="surrogateescape")
         contents[path] = (fitted, *contents[path][1:])
+
+
+def _inside(relative: str) -> str:
+    """``relative`` if it is a plain path below the folder that it is meant for. Raises RenderError."""
+    parts = relative.split("/")
+    if "\0" in relative or any(part in ("", ".", "..") for part in parts):
+        raise RenderError("the secret '{0}' is no name of a file below secrets/".format(relative))
+    return relative
 
 
 def _drop_in(folder: str, name: str, relative: str) -> str:
