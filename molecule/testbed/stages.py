@@ -9,7 +9,7 @@ import time
 
 from .paths import ROOT
 
-SCENARIOS = ("default", "update", "services", "engine")
+SCENARIOS = ("default", "update", "services", "engine", "stacks")
 
 
 def stages(scenarios: list[str]) -> dict[str, list[str]]:

@@ -141,13 +141,11 @@ def own_containers(world: World, stack: str, project: str, names: Iterable[str])
 
 # -- refused ----------------------------------------------------------------------------------------------------------
 
-REMEDY = "rename that one, or set landfall_prefix (such as 'staging-'), which goes in front of all names of this stack"
+REMEDY = "rename it, or set landfall_prefix so that this stack's names differ"
 
 
 def _taken(what: str, owner: str, more: str = "") -> str:
-    return "{0} is there already and belongs to {1}; Landfall does not touch it: {2}{3}".format(
-        what, owner, REMEDY, more
-    )
+    return "{0} is there already and belongs to {1}; {2}{3}".format(what, owner, REMEDY, more)
 
 
 def clashes(
@@ -171,13 +169,13 @@ def clashes(
         owner = volume_owner(world, stack, name)
         if owner and name not in mounted:
             faults.append(
-                _taken("the volume {0}".format(name), owner, "; or name it in landfall_external_volumes to use it")
+                _taken("the volume {0}".format(name), owner, ", or name it in landfall_external_volumes to use it")
             )
     joined = {joined for name in _own(world, stack) for joined in world["containers"][name].get("networks") or []}
     if network in world["networks"] and network not in joined:
         owner = network_owner(world, stack, network)
         if owner:
-            more = "; or set landfall_external_network to true to use it"
+            more = ", or set landfall_external_network to true to use it"
             faults.append(_taken("the network {0}".format(network), owner, more))
     return faults
 
