@@ -132,8 +132,8 @@ TCP6 = """  sl  local_address                         remote_address            
 
 
 def test_listening_sockets_are_read_from_proc() -> None:
-    assert sockets.listening(TCP, False) == [("127.0.0.1", 9090), ("0.0.0.0", 22), ("172.30.0.1", 9100)]  # noqa: S104 - read, not bound
-    assert sockets.listening(TCP6, True) == [("::", 80), ("::1", 80)]
+    assert sockets.listening(TCP) == [("127.0.0.1", 9090), ("0.0.0.0", 22), ("172.30.0.1", 9100)]  # noqa: S104 - read, not bound
+    assert sockets.listening(TCP6) == [("::", 80), ("::1", 80)]
 
 
 def test_the_table_is_aligned() -> None:

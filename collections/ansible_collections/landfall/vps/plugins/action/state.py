@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
@@ -12,20 +12,31 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
-from ansible_collections.landfall.vps.plugins.plugin_utils import claims, secrets, session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import claims, preflight, secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
-from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, read_state
+from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
+    TripError,
+    interpreter,
+    read_architectures,
+    read_state,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKETS
+from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import archive
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm_up
+from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted, selected, wanted
 
 STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
-OPTIONS = frozenset({"root", "files", "images", "image_size", "disk_reserve", "inventory"})
+OPTIONS = frozenset({"root", "files", "inventory", "images", "archives", "image_size", "disk_reserve"}) | {
+    *("profile", "engine_options", "engine_defaults")
+}
 STRAYS = (
     "{0} holds {1}: with another ansible.cfg Ansible reads such files as inventory and prints what is in them. Take "
     "secrets of your own by lookup('landfall.vps.secret', '<name>'), which moves them, and move other files elsewhere"
 )
+Found = Sequence[Tuple[str, List[str]]]
+"""(form of a heading with host and number of faults, faults)"""
 
 warm_up(BRACKETS)
 
@@ -49,39 +60,96 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             reading = pool.submit(
                 read_state, self, python, str(args.get("root", "/opt/landfall")), args.get("files", [])
             )
-            if args.get("inventory", True):
-                faults = self._inventory_faults(task_vars, result)
-                self._refuse("the inventory of {0} has {1}", faults, task_vars)
-            state = self._answer(reading.result, task_vars)
+            values: Dict[str, Dict[str, Any]] = {}
+            faults = self._inventory_faults(task_vars, result, values)
+            found = [("the inventory of {0} has {1}", faults if args.get("inventory", True) else [])]
+            state = self._answer(reading.result, task_vars, found)
         if args.get("inventory", True):
-            self._refuse("the dashboards for {0} have {1}", self._dashboard_faults(state, task_vars), task_vars)
-        missing = len(set(args.get("images", [])) - set(state["images"]))
-        image_size = human_to_bytes(str(args.get("image_size", "0"))) if missing else 0
-        reserve = human_to_bytes(str(args.get("disk_reserve", "0"))) if missing else 0
-        faults = host_faults(state, missing, image_size, reserve)
+            found.append(("the dashboards for {0} have {1}", self._dashboard_faults(state, task_vars)))
+        whole = self._stack(task_vars)
+        faults, notes = self._preflight(state, values, args, whole, task_vars)
         if args.get("inventory", True):
-            faults += self._foreign(state, task_vars)
-        self._refuse("the VPS {0} cannot take the stack, it has {1}", faults, task_vars)
+            faults += self._foreign(state, whole, task_vars)
+        found.append(("the VPS {0} cannot take the stack, it has {1}", host_faults(state) + faults))
+        told = "\n".join(["told beside that:", *("- " + note for note in notes)] if notes else [])
+        self._refuse(found, task_vars, told)
+        result.setdefault("warnings", []).extend(notes)
         result.update(changed=False, ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
         return result
 
-    def _foreign(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
-        """What is somebody else's and has a name that this run wants; says how an existing network differs."""
+    def _preflight(
+        self,
+        state: Mapping[str, Any],
+        values: Mapping[str, Mapping[str, Any]],
+        args: Mapping[str, Any],
+        whole: stack.Stack,
+        task_vars: Mapping[str, Any],
+    ) -> Tuple[List[str], List[str]]:
+        """(faults, notes) of the VPS for what this inventory wants of it."""
+        roles = [str(role) for role in task_vars.get("ansible_role_names") or []]
+        tags = task_vars.get("ansible_run_tags") or [], task_vars.get("ansible_skip_tags") or []
+        want = wanted(values, [role for role in roles if selected(role, roles, *tags)])
+        known, notes = self._architectures(state, want, args, task_vars)
+        network = whole.network_request()
+        settings = {
+            **args,
+            **{name: network[name] for name in ("subnet", "gateway", "stack")},
+            "network": network["name"],
+        }
+        sizes = [human_to_bytes(str(args.get(name) or "0")) for name in ("image_size", "disk_reserve")]
+        faults, more = preflight.look(state, want, settings, sizes[0], sizes[1], known)
+        return faults, notes + more + ownership.network_notes(state, network)
+
+    def _architectures(
+        self, state: Mapping[str, Any], want: Wanted, args: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> Tuple[Dict[str, List[str]], List[str]]:
+        """What registries say of images that are to be pulled: (image to architectures, notes)."""
+        pulled = [
+            image
+            for image in want.images
+            if image not in state["images"]
+            and image not in want.built
+            and not archive(str(args.get("archives") or ""), image)
+        ]
+        if not pulled or args.get("images") != "registry" or not state["engine"]["running"]:
+            return {}, []
+        try:
+            answer = read_architectures(self, interpreter(task_vars, self), sorted(pulled))
+        except TripError as error:
+            return {}, ["images: cannot tell for which machines they are built: {0}".format(error)]
+        unknown: Dict[str, str] = answer["unknown"]
+        notes = []
+        if unknown:
+            form = "images: cannot tell for which machines {0} {1} built; the registry said of {2}: {3}"
+            first = min(unknown)
+            notes.append(
+                form.format(", ".join(sorted(unknown)), "is" if len(unknown) == 1 else "are", first, unknown[first])
+            )
+        return answer["known"], notes
+
+    def _stack(self, task_vars: Mapping[str, Any]) -> stack.Stack:
+        """Names and network of the stack; those of an empty inventory where its values are refused anyway."""
 
         def variable(name: str, default: Any) -> Any:
             return self._templar.template(task_vars[name]) if name in task_vars else default
 
-        whole = stack.read(variable)
-        for note in ownership.network_notes(state, whole.network_request()):
-            Display().warning("{0}: {1}".format(task_vars["inventory_hostname"], note))
+        try:
+            return stack.read(variable)
+        except (AnsibleError, ValueError, TypeError):
+            return stack.Stack()
+
+    def _foreign(self, state: Dict[str, Any], whole: stack.Stack, task_vars: Dict[str, Any]) -> List[str]:
+        """What is somebody else's and has a name that this run wants."""
         roles = claims.selected(task_vars.get("ansible_role_names") or [], task_vars.get("ansible_run_tags") or [])
         place = os.path.dirname(str(task_vars["role_path"]))
         return claims.clashes(state, whole, place, roles, self._templar, self._loader, task_vars)
 
-    def _inventory_faults(self, task_vars: Dict[str, Any], result: Dict[str, Any]) -> List[str]:
+    def _inventory_faults(
+        self, task_vars: Dict[str, Any], result: Dict[str, Any], values: Dict[str, Dict[str, Any]]
+    ) -> List[str]:
         """Look at every variable, which makes the secrets that are missing, and tell what became of them."""
         secrets.heard, secrets.rehearsing = [], bool(self._task.check_mode)
-        faults = self._faults_of_variables(task_vars)
+        faults = self._faults_of_variables(task_vars, values)
         for line in secrets.grouped(secrets.heard):
             Display().display("  secrets: {0}".format(line))
         folder = str(self._templar.template(task_vars.get("landfall_secrets_dir", "")))
@@ -91,7 +159,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             result.setdefault("warnings", []).append(STRAYS.format(folder, ", ".join(strays)))
         return faults
 
-    def _faults_of_variables(self, task_vars: Dict[str, Any]) -> List[str]:
+    def _faults_of_variables(self, task_vars: Dict[str, Any], values: Dict[str, Dict[str, Any]]) -> List[str]:
         if not task_vars.get("role_path"):
             raise AnsibleActionFail("landfall.vps.state checks the variables of roles: call it from the role landfall")
         specs = role_specs(os.path.dirname(str(task_vars["role_path"])))
@@ -103,6 +171,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             specs,
             names,
             lambda name: self._templar.template(task_vars[name]),
+            values,
         )
         return list(dict.fromkeys([*found, *stack.faults(self._own_values(task_vars))]))
 
@@ -123,21 +192,34 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         roles = os.path.dirname(str(task_vars["role_path"]))
         return dashboard_faults(roles, task_vars.get("ansible_role_names") or [], state["files"], enabled)
 
-    def _refuse(self, form: str, faults: List[str], task_vars: Dict[str, Any]) -> None:
-        if not faults:
-            return
-        count = "a fault" if len(faults) == 1 else "{0} faults".format(len(faults))
-        text = form.format(task_vars["inventory_hostname"], count)
-        raise AnsibleActionFail("{0}; nothing was changed:\n{1}".format(text, "\n".join("- " + f for f in faults)))
+    def _refuse(self, found: Found, task_vars: Dict[str, Any], more: str = "") -> None:
+        parts = []
+        for form, faults in found:
+            if faults:
+                count = "a fault" if len(faults) == 1 else "{0} faults".format(len(faults))
+                listed = "\n".join("- " + fault for fault in faults)
+                parts.append((form.format(task_vars["inventory_hostname"], count), listed))
+        if parts:
+            headings = [
+                "{0}{1}:\n{2}".format(head, "" if n else "; nothing was changed", text)
+                for n, (head, text) in enumerate(parts)
+            ]
+            raise AnsibleActionFail("\n".join([*headings, *([more] if more else [])]))
 
-    def _answer(self, wait: Any, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+    def _answer(self, wait: Any, task_vars: Dict[str, Any], found: Found) -> Dict[str, Any]:
+        """What the VPS answered. Where it does not, the faults that were found without it are told all the same."""
         try:
             state: Dict[str, Any] = wait()
         except (TripError, AnsibleError) as error:
-            if "sudo" in str(error).lower():
-                raise AnsibleActionFail(self._no_sudo(task_vars, str(error))) from error
-            if isinstance(error, TripError):
-                raise AnsibleActionFail("the state of the VPS cannot be read: {0}".format(error)) from error
+            sudo = "sudo" in str(error).lower()
+            said = (
+                self._no_sudo(task_vars, str(error))
+                if sudo
+                else "the state of the VPS cannot be read: {0}".format(error)
+            )
+            self._refuse(found, task_vars, said)
+            if sudo or isinstance(error, TripError):
+                raise AnsibleActionFail(said) from error
             raise
         return state
 

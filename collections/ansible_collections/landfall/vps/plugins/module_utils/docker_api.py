@@ -47,12 +47,19 @@ class Docker:
         self.path = path
         self.timeout = timeout
 
-    def call(self, method: str, path: str, body: Optional[Any] = None, versioned: bool = True) -> Tuple[int, bytes]:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Optional[Any] = None,
+        versioned: bool = True,
+        more_headers: Optional[Dict[str, str]] = None,
+    ) -> Tuple[int, bytes]:
         """Return (status, body) of one request; ``body`` is sent as JSON. Raises DockerError if none comes back."""
         connection = _Connection(self.path, self.timeout)
         try:
             data = None if body is None else json.dumps(body).encode()
-            headers = {"Content-Type": "application/json"} if data is not None else {}
+            headers = {**({"Content-Type": "application/json"} if data is not None else {}), **(more_headers or {})}
             connection.request(method, (API if versioned else "") + path, body=data, headers=headers)
             response = connection.getresponse()
             return response.status, response.read()
@@ -73,6 +80,16 @@ class Docker:
         result: Dict[str, Any] = self.json("GET", "/version", versioned=False)
         return result
 
+    def info(self) -> Dict[str, Any]:
+        """The engine's description of itself and of the host (``DockerRootDir``, ``SecurityOptions``, ``Swarm``, …)."""
+        result: Dict[str, Any] = self.json("GET", "/info")
+        return result
+
+    def architecture(self, image: str) -> str:
+        """Architecture of an image on this host in Go's words (``amd64``); empty when it is not there."""
+        status, data = self.call("GET", "/images/{0}/json".format(urllib.parse.quote(image, safe=":/@")))
+        return "" if status >= 400 else str(json.loads(data).get("Architecture") or "")
+
     def containers(self) -> Dict[str, Dict[str, Any]]:
         """All containers, running or not, by name."""
         result = {}
@@ -87,6 +104,7 @@ class Docker:
                     "image_id": item.get("ImageID"),
                     "state": item.get("State"),
                     "health": health[0] if health else "none",
+                    "ports": _published(item.get("Ports") or []),
                     "config_hash": labels.get("com.docker.compose.config-hash"),
                     "project": labels.get(PROJECT_LABEL),
                     "working_dir": labels.get("com.docker.compose.project.working_dir") or "",
@@ -222,6 +240,12 @@ def _message(data: bytes) -> str:
         return str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
         return data.decode("utf-8", "replace").strip()
+
+
+def _published(ports: List[Dict[str, Any]]) -> List[str]:
+    """``address:port/protocol`` of each port that a container publishes."""
+    shown = ((port.get("IP") or "0.0.0.0", port.get("PublicPort"), port.get("Type") or "tcp") for port in ports)  # noqa: S104
+    return sorted({"{0}:{1}/{2}".format(*port) for port in shown if port[1]})
 
 
 def demultiplex(data: bytes) -> str:

@@ -11,9 +11,11 @@ import stat
 import subprocess
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
+from ansible_collections.landfall.vps.plugins.module_utils import sockets, surroundings
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import SOCKET, Docker, DockerError
 
 STATE_DIR = ".state"
+DATA_ROOT = "/var/lib/docker"
 LARGEST = 64 << 20  # bytes; what a role renders travels in one request and is far smaller
 COMPOSE_PLUGINS = (
     "/usr/local/lib/docker/cli-plugins",
@@ -139,8 +141,30 @@ def _existing(path: str) -> str:
     return path
 
 
-def host_facts(root: str, data_root: str) -> Dict[str, Any]:
-    """Distribution, architecture, effective uid, memory (bytes) and free disk space (bytes) below engine and root."""
+def disks(places: Mapping[str, str]) -> List[Dict[str, Any]]:
+    """Free space (bytes) of each file system on which one of ``places`` (path to what lies there) is or will be.
+
+    ``{path, holds, free, read_only}``, one entry for each file system.
+    """
+    found: Dict[int, Dict[str, Any]] = {}
+    for path, holds in places.items():
+        existing = _existing(path)
+        usage = os.statvfs(existing)
+        entry = found.setdefault(
+            os.stat(existing).st_dev,
+            {
+                "path": path,
+                "holds": [],
+                "free": usage.f_bavail * usage.f_frsize,
+                "read_only": bool(usage.f_flag & os.ST_RDONLY),
+            },
+        )
+        entry["holds"].append(holds)
+    return list(found.values())
+
+
+def host_facts(root: str, setup: Mapping[str, Any]) -> Dict[str, Any]:
+    """Distribution, architecture, effective uid, memory (bytes), disks, kernel settings; ``setup`` is the engine's."""
     release = _os_release()
     return {
         "distribution": release.get("ID", "unknown"),
@@ -150,7 +174,15 @@ def host_facts(root: str, data_root: str) -> Dict[str, Any]:
         "python": platform.python_version(),
         "euid": os.geteuid(),
         "memory_bytes": _memory_bytes(),
-        "disk_free_bytes": min(shutil.disk_usage(_existing(path)).free for path in (root, data_root)),
+        "cpus": os.cpu_count() or 0,
+        "disks": disks(
+            {
+                data_root(setup): "data",
+                setup.get("image_root") or data_root(setup): "images",
+                root: "files",
+            }
+        ),
+        "sysctls": surroundings.sysctls(),
         "python3_apt": os.path.exists("/usr/lib/python3/dist-packages/apt_pkg.py")
         or bool([n for n in _listdir("/usr/lib/python3/dist-packages") if n.startswith("apt_pkg.")]),
     }
@@ -194,6 +226,22 @@ def compose_version(root: str) -> str:
     return version
 
 
+def data_root(setup: Mapping[str, Any]) -> str:
+    """Where the engine keeps its data, or will keep it once it runs."""
+    return str(setup.get("data_root") or (setup.get("daemon") or {}).get("data-root") or DATA_ROOT)
+
+
+def _idle_architectures(docker: Docker, facts: Mapping[str, Any]) -> None:
+    """Note the architecture of those images that no container runs: of the others it is plain that it fits."""
+    used = {container["image_id"] for container in facts["containers"].values() if container["state"] == "running"}
+    known: Dict[str, str] = {}
+    for image in facts["images"].values():
+        if image["id"] not in used:
+            if image["id"] not in known:
+                known[image["id"]] = docker.architecture(image["id"])
+            image["architecture"] = known[image["id"]]
+
+
 def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
     """The engine: installed, running, versions; with its containers, images and networks when it answers."""
     facts: Dict[str, Any] = {
@@ -207,19 +255,28 @@ def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
         "images": {},
         "networks": {},
         "volumes": {},
+        "setup": {},
     }
+    version: Dict[str, Any] = {}
     if not os.path.exists(docker.path):
+        facts["setup"] = surroundings.engine_surroundings(docker, version)
         return facts
     facts["compose"] = compose_version(root)
     try:
-        facts["version"] = docker.version().get("Version", "")
+        version = docker.version()
+        facts["version"] = version.get("Version", "")
         facts["running"] = True
         if int(facts["version"].split(".")[0] or 0) >= 25:
             facts["containers"] = docker.containers()
             facts["images"] = docker.images()
             facts["networks"] = docker.networks()
             facts["volumes"] = docker.volumes()
+            _idle_architectures(docker, facts)
     except (DockerError, ValueError) as error:
+        facts["error"] = str(error)
+    try:
+        facts["setup"] = surroundings.engine_surroundings(docker, version if facts["running"] else {})
+    except DockerError as error:
         facts["error"] = str(error)
     return facts
 
@@ -249,7 +306,7 @@ def survey(root: str, docker: Docker) -> Dict[str, Any]:
     }
 
 
-def gather(root: str, extra_files: List[str], data_root: str = "/var/lib/docker") -> Dict[str, Any]:
+def gather(root: str, extra_files: List[str]) -> Dict[str, Any]:
     """All of the above in one value; ``extra_files`` are absolute paths whose fingerprints are wanted as well."""
     engine = engine_facts(root, Docker(SOCKET))
     known = records(root)
@@ -259,7 +316,8 @@ def gather(root: str, extra_files: List[str], data_root: str = "/var/lib/docker"
     return {
         "format": 1,
         "root": root,
-        "host": host_facts(root, data_root),
+        "host": host_facts(root, engine["setup"]),
+        "network": {**surroundings.network_facts(), "listeners": sockets.listeners()},
         "containers": containers,
         "images": engine.pop("images"),
         "networks": engine.pop("networks"),

@@ -1,38 +1,40 @@
-"""Which sockets listen on this host, and for whom."""
+"""Which sockets listen on this host, for whom, and whose they are."""
 
 from __future__ import annotations
 
-from typing import List, Tuple
+import ipaddress
+import os
+import re
+from typing import Any, Dict, Iterator, List, Set, Tuple
+
+PROC = "/proc"
+LISTENING, UNCONNECTED = "0A", "07"
+CONTAINER = re.compile(r"[0-9a-f]{64}")
 
 
-def listening(text: str, six: bool) -> List[Tuple[str, int]]:
-    """(address, port) of listening sockets in the text of /proc/net/tcp or tcp6 (man 5 proc)."""
-    result = []
+def _address(raw: str) -> str:
+    """The address that /proc writes as hexadecimal words in the machine's byte order."""
+    packed = b"".join(bytes.fromhex(raw[place : place + 8])[::-1] for place in range(0, len(raw), 8))
+    address = ipaddress.ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _bound(text: str, state: str) -> Iterator[Tuple[str, int, str]]:
+    """(address, port, inode) of the sockets in ``state`` in the text of /proc/net/{tcp,udp}{,6} (man 5 proc)."""
     for line in text.splitlines()[1:]:
         fields = line.split()
-        if len(fields) < 4 or fields[3] != "0A":
+        if len(fields) < 4 or fields[3] != state:
             continue
-        raw, port = fields[1].split(":")
-        if six:
-            words = [raw[i : i + 8] for i in range(0, 32, 8)]
-            if words[:2] == ["00000000", "00000000"] and words[2] in ("FFFF0000",):
-                host = _dotted(words[3])
-            else:
-                host = (
-                    "::"
-                    if set(raw) == {"0"}
-                    else "::1"
-                    if raw.endswith("01000000") and set(raw[:24]) == {"0"}
-                    else "[" + raw + "]"
-                )
-        else:
-            host = _dotted(raw)
-        result.append((host, int(port, 16)))
-    return result
+        raw, _colon, port = fields[1].partition(":")
+        try:
+            yield _address(raw), int(port, 16), fields[9] if len(fields) > 9 else "0"
+        except ValueError:
+            continue
 
 
-def _dotted(word: str) -> str:
-    return ".".join(str(byte) for byte in reversed(bytes.fromhex(word)))
+def listening(text: str) -> List[Tuple[str, int]]:
+    """(address, port) of listening sockets in the text of /proc/net/tcp or tcp6."""
+    return [(address, port) for address, port, _inode in _bound(text, LISTENING)]
 
 
 def private(host: str) -> bool:
@@ -45,7 +47,7 @@ def private(host: str) -> bool:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as handle:
+        with open(path, encoding="utf-8", errors="replace") as handle:
             return handle.read()
     except OSError:
         return ""
@@ -53,4 +55,70 @@ def _read(path: str) -> str:
 
 def listening_here() -> List[Tuple[str, int]]:
     """(address, port) of every listening TCP socket of this host."""
-    return listening(_read("/proc/net/tcp"), False) + listening(_read("/proc/net/tcp6"), True)
+    return listening(_read("/proc/net/tcp")) + listening(_read("/proc/net/tcp6"))
+
+
+def holders(inodes: Set[str], proc: str = PROC) -> Dict[str, Tuple[int, str, str]]:
+    """Socket inode to (pid, program, container id or ""): the process with the lowest pid that has it open.
+
+    Needs root for other users' processes. Stops as soon as all are known.
+    """
+    found: Dict[str, Tuple[int, str, str]] = {}
+    try:
+        pids = sorted(int(name) for name in os.listdir(proc) if name.isdigit())
+    except OSError:
+        return found
+    for pid in pids:
+        if inodes <= set(found):
+            break
+        folder = os.path.join(proc, str(pid))
+        try:
+            links = [os.readlink(os.path.join(folder, "fd", name)) for name in os.listdir(os.path.join(folder, "fd"))]
+        except OSError:  # it ended, or one of its files was closed, meanwhile
+            links = _links_one_by_one(os.path.join(folder, "fd"))
+        mine = {link[8:-1] for link in links if link.startswith("socket:[")} & inodes - set(found)
+        if mine:
+            ids = CONTAINER.findall(_read(os.path.join(folder, "cgroup")))
+            holder = (pid, _read(os.path.join(folder, "comm")).strip() or "?", ids[-1] if ids else "")
+            found.update(dict.fromkeys(mine, holder))
+    return found
+
+
+def _links_one_by_one(folder: str) -> List[str]:
+    result: List[str] = []
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return result
+    for name in names:
+        try:
+            result.append(os.readlink(os.path.join(folder, name)))
+        except OSError:
+            continue
+    return result
+
+
+def listeners(proc: str = PROC) -> List[Dict[str, Any]]:
+    """All listening TCP and unconnected UDP sockets: ``{protocol, address, port, pid, program, container}``.
+
+    ``pid`` is 0 where the kernel itself listens or nobody could be found, ``container`` the id of a container that
+    shares the host's network.
+    """
+    bound = []
+    for protocol, state in (("tcp", LISTENING), ("udp", UNCONNECTED)):
+        for suffix in ("", "6"):
+            text = _read(os.path.join(proc, "net", protocol + suffix))
+            bound += [(protocol, *entry) for entry in _bound(text, state)]
+    known = holders({inode for _protocol, _address_, _port, inode in bound if inode != "0"}, proc)
+    result = {}
+    for protocol, address, port, inode in bound:
+        pid, program, container = known.get(inode, (0, "", ""))
+        result[(protocol, address, port, pid)] = {
+            "protocol": protocol,
+            "address": address,
+            "port": port,
+            "pid": pid,
+            "program": program,
+            "container": container,
+        }
+    return list(result.values())

@@ -10,6 +10,9 @@ short_description: Check the inventory and read host, engine, containers, images
 version_added: "0.1.0"
 description:
   - Checks every variable of every role of the play against its argument spec, while the VPS is being read.
+  - Compares what the enabled roles ask of the VPS (names, ports, images, memory, CPUs, network) with what others have
+    there, and refuses engines that cannot run the stack. All faults are told at once, those of the inventory and those
+    of the VPS; what is only peculiar is a warning. The same under C(--check).
   - Sets the fact C(landfall_state), which M(landfall.vps.component) compares with what the inventory wants.
   - Needs python3 on the VPS, nothing else. Changes nothing.
 options:
@@ -27,10 +30,21 @@ options:
     type: bool
     default: true
   images:
-    description: Images that the stack needs; those that are missing count for the disk space.
-    type: list
-    elements: str
-    default: []
+    description: Where images come from. Of C(registry) it is asked for which machines the missing ones are built.
+    type: str
+    choices: [registry, offline]
+  archives:
+    description: Folder on the controller with archives of images, which are loaded instead of pulled.
+    type: path
+  profile:
+    description: The profile of the stack, for advice on memory.
+    type: str
+  engine_options:
+    description: Settings of the engine that the inventory asks for.
+    type: dict
+  engine_defaults:
+    description: Settings of the engine that are made unless its own file has others.
+    type: dict
   image_size:
     description: Disk space to expect for each missing image.
     type: str

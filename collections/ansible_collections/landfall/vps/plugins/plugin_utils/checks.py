@@ -178,8 +178,8 @@ def _version(text: str) -> Tuple[int, int]:
     return (parts[0] if parts else 0, parts[1] if len(parts) > 1 else 0)
 
 
-def host_faults(state: Mapping[str, Any], missing_images: int, image_bytes: int, reserve_bytes: int) -> List[str]:
-    """Faults of the VPS itself: distribution, rights, engine, disk. Sizes in bytes."""
+def host_faults(state: Mapping[str, Any]) -> List[str]:
+    """Faults of the VPS itself, whatever is deployed: distribution, rights, age of the engine."""
     host, engine = state["host"], state["engine"]
     faults = []
     oldest = SUPPORTED.get(host["distribution"])
@@ -202,13 +202,5 @@ def host_faults(state: Mapping[str, Any], missing_images: int, image_bytes: int,
         faults.append(
             "engine: a Docker Engine runs here without the Compose v2 plugin; install docker-compose (Debian 13), "
             "docker-compose-v2 (Ubuntu) or docker-compose-plugin (Docker's repository)"
-        )
-    need = missing_images * image_bytes + reserve_bytes
-    if host["disk_free_bytes"] < need:
-        faults.append(
-            "disk: {0:.1f} GB are free, {1} missing images and the reserve need {2:.1f} GB; free some space or "
-            "lower landfall_image_size or landfall_disk_reserve".format(
-                host["disk_free_bytes"] / 1e9, missing_images, need / 1e9
-            )
         )
     return faults

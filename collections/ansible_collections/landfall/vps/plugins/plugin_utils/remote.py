@@ -26,18 +26,35 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     plan,
     probe,
     prometheus,
+    registry,
     settling,
     signals,
     sockets,
     store,
+    surroundings,
     trip,
     verify,
 )
 
 MARK = "landfall-answer:"
-READ = (docker_api, host)
-VERIFY = (docker_api, host, probe, prometheus, signals, sockets, verify)
-CHANGE = (docker_api, host, probe, plan, lock, store, compose, ownership, settling, dashboards, converge, trip)
+READ = (docker_api, sockets, surroundings, host)
+VERIFY = (docker_api, sockets, surroundings, host, probe, prometheus, signals, verify)
+CHANGE = (
+    docker_api,
+    sockets,
+    surroundings,
+    host,
+    probe,
+    plan,
+    lock,
+    store,
+    compose,
+    ownership,
+    settling,
+    dashboards,
+    converge,
+    trip,
+)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
 PROGRAM = """
 import json, sys, types
@@ -94,6 +111,11 @@ def ask(action: ActionBase, python: str, text: str) -> Dict[str, Any]:
 def read_state(action: ActionBase, python: str, root: str, files: List[str]) -> Dict[str, Any]:
     """The state of the VPS, see ``host.gather``. Raises what ``ask`` raises."""
     return ask(action, python, program(READ, "gather", [str(root), [str(path) for path in files]]))
+
+
+def read_architectures(action: ActionBase, python: str, images: List[str]) -> Dict[str, Any]:
+    """For which machines registries have images, see ``registry.architectures``. Raises what ``ask`` raises."""
+    return ask(action, python, program((docker_api, registry), "architectures", [images]))
 
 
 def run_verify(action: ActionBase, python: str, options: Mapping[str, Any]) -> Dict[str, Any]:

@@ -66,8 +66,8 @@ class Shipping:
         An image that is built from the same context, in the same way, as one that is ``present`` or was built a moment
         ago is tagged. Raises ShippingError, ContextError, OSError.
         """
-        wanted = [(image, _archive(self._archives, image), _build(builds, image)) for image in sorted(missing)]
-        lost = [image for image, archive, build in wanted if not archive and build is None]
+        wanted = [(image, archive(self._archives, image), _build(builds, image)) for image in sorted(missing)]
+        lost = [image for image, saved, build in wanted if not saved and build is None]
         if offline and lost:
             raise ShippingError(
                 "landfall_images is offline, and {0} is neither on the VPS nor an archive in {1}; put {2} there or set "
@@ -80,9 +80,9 @@ class Shipping:
         same = {_tag(image): image for image in present if image.startswith(BUILT_HERE)}
         sent: List[Dict[str, Any]] = []
         loaded: Dict[str, str] = {}
-        for image, archive, build in wanted:
-            if archive:
-                loaded[image] = self._send(archive)
+        for image, saved, build in wanted:
+            if saved:
+                loaded[image] = self._send(saved)
             elif build is None:
                 self._say("pulling {0}".format(image))
             elif _tag(image) in same:
@@ -125,6 +125,7 @@ def _archive_base(folder: str, image: str) -> str:
     return os.path.join(folder, image.replace("/", "_").replace(":", "_"))
 
 
-def _archive(folder: str, image: str) -> str:
+def archive(folder: str, image: str) -> str:
+    """The archive (docker save) of an image in a folder on the controller; empty when there is none."""
     base = _archive_base(folder, image)
     return next((base + suffix for suffix in ARCHIVE_SUFFIXES if folder and os.path.exists(base + suffix)), "")

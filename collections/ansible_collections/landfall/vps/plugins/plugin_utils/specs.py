@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Iterable, List, Mapping
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import BOOLEANS, boolean
@@ -57,11 +57,12 @@ def inventory_faults(
     specs: Mapping[str, Mapping[str, Any]],
     defined: Iterable[str],
     resolve: Callable[[str], Any],
+    collected: Optional[Dict[str, Dict[str, Any]]] = None,
 ) -> List[str]:
     """All that is wrong with a host's variables for these roles, one sentence each.
 
     ``defined`` are the names of all variables, ``resolve`` returns the value of one and may raise what the template
-    engine raises for it; that is a fault, too.
+    engine raises for it; that is a fault, too. ``collected`` is filled with the values of the enabled roles, by role.
     """
     names = set(defined)
     strict = boolean(resolve(STRICT), strict=False) if STRICT in names else False
@@ -82,6 +83,8 @@ def inventory_faults(
             faults += text_for_boolean(name, value, specs[role][name])
         if not boolean(values.get("{0}_enabled".format(role), True), strict=False):
             continue
+        if collected is not None:
+            collected[role] = values
         faults += required_faults(specs[role], values)
         # What is missing at the top was just told
         given = {name: {**option, "required": False} for name, option in specs[role].items()}
