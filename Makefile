@@ -37,8 +37,9 @@ lint: $(VENV) ## ruff, mypy, yamllint, ansible-lint (production profile)
 	ansible-lint
 	$(APP) lint
 
-unit: $(VENV) ## tests that need no host
-	pytest
+unit: $(VENV) engine ## tests that need no host, on all cores (the engine runs programs that need all their files)
+	$(APP) venv
+	pytest -n auto --durations 10
 
 app-test: $(VENV) ## the application's own tests, against a real Redis and both databases
 	$(APP) deps test

@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +20,7 @@ from typing import Any
 import promql_parser
 import yaml
 
-from tests import rolekit
+from tests import programs, rolekit
 
 RUNBOOKS = rolekit.ROOT / "docs" / "runbooks"
 RUNBOOK_URL = "https://runbooks.example"  # short, so that the unit tests stay readable
@@ -130,28 +128,9 @@ def lay_out(folder: Path) -> tuple[list[Path], list[Path]]:
     return rule_files, tests
 
 
-@cache
-def debian_tool(name: str, package: str) -> str:
-    """Return the path of a program: from PATH, from .cache/bin, or there from Debian's package, fetched once.
-
-    Raises testbed's own error if Debian's archive cannot be reached.
-    """
-    cached = rolekit.ROOT / ".cache" / "bin"
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), str(cached)]))
-    if found:
-        return found
-    sys.path.append(str(rolekit.ROOT / "molecule"))
-    (deb,) = importlib.import_module("testbed.debian").download("forky", (package,))
-    cached.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["dpkg-deb", "-x", str(deb), folder], check=True)
-        shutil.move(Path(folder) / "usr/bin" / name, cached / name)
-    return str(cached / name)
-
-
 def promtool() -> str:
     """Return the path of promtool."""
-    return debian_tool("promtool", "promtool")
+    return programs.from_debian("promtool", "promtool")
 
 
 def run_promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

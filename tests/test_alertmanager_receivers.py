@@ -26,7 +26,7 @@ import pytest
 import requests
 import yaml
 
-from tests import rolekit, rulekit
+from tests import programs, rolekit
 
 TYPES = ["discord", "slack", "telegram", "pagerduty", "email", "webhook"]
 PATIENCE = 12.0  # seconds
@@ -183,7 +183,7 @@ def _alertmanager(config: Path, log: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = rulekit.debian_tool("prometheus-alertmanager", "prometheus-alertmanager")
+    program = programs.in_image("alertmanager", "/bin/alertmanager", config.parents[2])
     flags = [f"--config.file={config}", f"--storage.path={config.parent}/data", "--cluster.listen-address="]
     flags += [
         f"--web.listen-address=127.0.0.1:{port}",
@@ -191,13 +191,13 @@ def _alertmanager(config: Path, log: Path) -> Iterator[str]:
         "--log.level=debug",
     ]
     flags += ["--web.route-prefix=/"]
-    with log.open("wb") as told, subprocess.Popen([program, *flags], stdout=told, stderr=told) as process:
+    with log.open("wb") as told, subprocess.Popen([*program, *flags], stdout=told, stderr=told) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             assert _until(lambda: process.poll() is not None or _ready(url)) and process.poll() is None, log.read_text()
             yield url
         finally:
-            process.kill()
+            process.terminate()
 
 
 class Told:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import rolekit, rulekit
+from tests import programs, rolekit
 
 RECEIVERS: list[dict[str, Any]] = [
     {"name": "ops", "type": "discord", "url": "https://discord.com/api/webhooks/123/s3cret-Discord"},
@@ -65,7 +65,7 @@ ROUTES = [
 @pytest.fixture(scope="module")
 def amtool() -> str:
     """Alertmanager's checker."""
-    return rulekit.debian_tool("amtool", "prometheus-alertmanager")
+    return programs.from_debian("amtool", "prometheus-alertmanager")
 
 
 def _render(secrets: Path, **more: Any) -> rolekit.Rendered:

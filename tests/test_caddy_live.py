@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests import rolekit, rulekit
+from tests import programs, rolekit
 
 SITE = "shop.landfall.test"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -82,7 +82,7 @@ class Proxy:
         text = text.replace("persist_config off", f"persist_config off\n\thttp_port {free_port()}")
         text = text.replace(":9180", f":{free_port()}")
         (folder / "Caddyfile").write_text(text, "utf-8")
-        self.caddy = rulekit.debian_tool("caddy", "caddy")
+        self.caddy = programs.from_debian("caddy", "caddy")
         self.environment = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
         self.log = (folder / "caddy.log").open("wb")
         argv = [self.caddy, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]

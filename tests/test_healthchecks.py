@@ -14,7 +14,7 @@ from typing import Any, ClassVar, List
 
 import pytest
 
-from tests import rolekit, rulekit
+from tests import programs, rolekit
 
 # Query, blanks, quotes and signs that a shell would act upon
 PATHS = ["/health", "/h?a=1&b=1", "/h;true", "/h?q=a'b", "/$(true)", "/h|true", "/h?a=`true`", "/~x(y)*"]
@@ -81,7 +81,7 @@ def tools(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("tools")
     (folder / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
     if request.param == "busybox wget":
-        (folder / "wget").symlink_to(rulekit.debian_tool("busybox", "busybox-static"))
+        (folder / "wget").symlink_to(programs.from_debian("busybox", "busybox-static"))
     else:
         found = shutil.which(request.param)
         assert found, f"{request.param} is not installed here"

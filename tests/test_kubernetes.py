@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 
-from tests import rolekit, rulekit
+from tests import programs, rolekit, rulekit
 
 FOLDER = rolekit.ROOT / "k8s"
 PATIENCE = 60.0  # seconds; discovery passes its findings on every 5 s
@@ -193,7 +193,7 @@ def targets(cluster: tuple[int, type[Cluster]], tmp_path: Path) -> Iterator[Call
     (discovery,) = config["scrape_configs"][1]["kubernetes_sd_configs"]
     discovery["api_server"] = f"http://127.0.0.1:{cluster[0]}"
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    argv = [rulekit.debian_tool("prometheus", "prometheus"), f"--config.file={tmp_path}/prometheus.yml",
+    argv = [*programs.in_image("prometheus", "/bin/prometheus", tmp_path), f"--config.file={tmp_path}/prometheus.yml",
             f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"]  # fmt: skip
     with (tmp_path / "log").open("w") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import rolekit, rulekit
+from tests import programs, rolekit, rulekit
 
 # Row, alert, how its condition ends, seconds it waits (None: the row says none), severity (None: the row says none).
 # By C-9 ladders are S4's (5 % warning, 15 % critical), by C-16 resources warn and then get critical.
@@ -179,7 +179,7 @@ def _free_port() -> int:
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[str]:
     """A real Alertmanager (Debian's) of its own, with the rendered configuration; its address."""
-    program = rulekit.debian_tool("prometheus-alertmanager", "prometheus-alertmanager")
+    program = programs.in_image("alertmanager", "/bin/alertmanager", tmp_path)
     for path, content in rolekit.component("alertmanager", tmp_path).contents.items():
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def alertmanager(tmp_path: Path) -> Iterator[str]:
     address = f"127.0.0.1:{_free_port()}"
     arguments = [f"--config.file={config}", f"--storage.path={tmp_path}/data", "--cluster.listen-address="]
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([program, *arguments, f"--web.listen-address={address}"], stderr=log, stdout=log)
+        process = subprocess.Popen([*program, *arguments, f"--web.listen-address={address}"], stderr=log, stdout=log)
     try:
         for _attempt in range(100):
             with suppress(OSError):
