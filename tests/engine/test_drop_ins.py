@@ -32,7 +32,7 @@ def place(root: Path, path: str, content: bytes) -> str:
 def remember(root: Path, name: str, files: dict[str, str], image: str = "", **meta: Any) -> None:
     """Leave the record of a component that was deployed."""
     container = {name: {"service": name, "image": image}}
-    record = {"files": files, "containers": container, "meta": meta, "proven": False, "images": {}}
+    record = {"name": name, "files": files, "containers": container, "meta": meta, "proven": False, "images": {}}
     place(root, f".state/{name}.json", json.dumps(record).encode())
 
 

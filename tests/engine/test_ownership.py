@@ -239,7 +239,8 @@ def deployed(tmp_path: Path, **meta: Any) -> dict[str, Any]:
     (tmp_path / ".state").mkdir(exist_ok=True)
     (tmp_path / "redis").mkdir()
     (tmp_path / "redis" / "compose.yaml").write_text("services: {}\n")
-    record = {"containers": {"redis": {"service": "redis"}}, "meta": meta}
+    containers = {"redis": {"service": "redis", "image": "redis:8"}}
+    record = {"name": "redis", "files": {}, "containers": containers, "meta": meta, "proven": True}
     (tmp_path / ".state" / "redis.json").write_text(json.dumps(record))
     return record
 
@@ -261,7 +262,7 @@ def test_foreign_containers_in_a_project_of_our_name_survive_its_removal(tmp_pat
 
 def test_purge_deletes_what_the_stack_made_and_nothing_else(tmp_path: Path, downs: list[Any]) -> None:
     record = deployed(tmp_path, stack="landfall", project="redis", volumes=["redis-data", "app-data", "uploads"])
-    app = {"containers": {}, "meta": {"volumes": ["app-data"]}}
+    app = {"name": "app", "files": {}, "containers": {}, "meta": {"volumes": ["app-data"]}, "proven": True}
     (tmp_path / ".state" / "app.json").write_text(json.dumps(app))
     labelled = volume(stack="landfall", component="redis")
     engine = Engine(world(volumes={

@@ -299,3 +299,26 @@ def test_an_image_named_by_its_digest_is_found(image: str, kept: str) -> None:
     desired = p.Desired("app", files={}, containers={"app": p.Container("app", image)})
     assert p.plan(desired, p.Actual(images={kept: "sha256:1"})).missing_images == ()
     assert p.plan(desired, p.Actual()).missing_images == (image,)
+
+
+def test_only_the_services_that_see_a_changed_file_are_recreated() -> None:
+    files = {"shop/compose.yaml": "c:644:0", "shop/secrets/api/token": "1:400:0", "shop/secrets/web/token": "1:400:0"}
+    containers = {
+        "api": p.Container("api", "x:1", ("secrets/api",)),
+        "web": p.Container("web", "x:1", ("secrets/web",)),
+        "idle": p.Container("idle", "x:1"),
+    }
+    running = {
+        n: {"id": n, "image_id": "i", "state": "running", "config_hash": "h", "project": "shop"} for n in containers
+    }
+
+    def forced(path: str) -> tuple[str, ...]:
+        wanted = p.Desired("shop", True, {**files, path: "2:400:0"}, containers)
+        before = p.Desired("shop", True, files, containers)
+        record = {"files": files, "digest": before.digest, "proven": True, "containers": {}, "images": {}}
+        return p.plan(wanted, p.Actual(files, running, {"x:1": "i"}, record)).force
+
+    assert forced("shop/secrets/api/token") == ("api",)
+    assert forced("shop/secrets/web/token") == ("web",)
+    # Nobody is known to see it, so that everybody may
+    assert forced("shop/secrets/other") == ("api", "idle", "web")

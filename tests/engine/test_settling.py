@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import compose, settling
+from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, settling
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
 NETWORK = {"name": "landfall", "subnet": "172.30.0.0/24"}
@@ -72,7 +72,7 @@ def told(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
     """What Compose was asked to do, in order; a component is healthy a moment after its start."""
     story: list[str] = []
 
-    def up(project: compose.Project, force: bool) -> None:
+    def up(project: compose.Project, force: list[str]) -> None:
         name = Path(project.folder).name
         story.append(f"up {name}{' by force' if force else ''}")
         if name == "broken":
@@ -91,9 +91,9 @@ def told(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
         compose.Project, "down", lambda project, purge: story.append(f"down {Path(project.folder).name}")
     )
     monkeypatch.setattr(
-        compose.Project, "start_ahead", lambda project: story.append(f"ahead {Path(project.folder).name}")
+        compose.Project, "start_ahead", lambda project, _limit: story.append(f"ahead {Path(project.folder).name}")
     )
-    monkeypatch.setattr(settling, "prove", prove)
+    monkeypatch.setattr(applying, "prove", prove)
     return story
 
 
@@ -165,11 +165,42 @@ def test_compose_that_started_ahead_keeps_others_out_until_it_ends(
     (tmp_path / "redis").mkdir()
     project = compose.Project(str(tmp_path / "redis"), 60)
     monkeypatch.setattr(project, "_up", [sys.executable, "-c", "import time; time.sleep(1)"])
-    project.start_ahead()
+    project.start_ahead(30)
     monkeypatch.setattr(project, "_up", ["true"])
     started = time.monotonic()
-    project.up(force=False)
+    project.up(force=[])
     assert 0.5 < time.monotonic() - started < 10
+
+
+def test_a_compose_that_never_ends_is_told_of_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".state").mkdir()
+    (tmp_path / "redis").mkdir()
+    project = compose.Project(str(tmp_path / "redis"), 0.3)
+    monkeypatch.setattr(project, "_up", ["sleep", "60"])
+    project.start_ahead(3)
+    with pytest.raises(compose.CommandFailed, match="at work on redis for more than 0 s"):
+        project.up(force=[])
+    patient = compose.Project(str(tmp_path / "redis"), 30)
+    monkeypatch.setattr(patient, "_up", ["true"])
+    patient.up(force=[])  # the head start was ended after its three seconds
+
+
+def test_one_whose_containers_cannot_be_taken_down_keeps_the_others_ends(
+    tmp_path: Path, engine: Engine, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(_project: compose.Project, _purge: bool = False, **_more: Any) -> None:
+        raise compose.CommandFailed("'docker compose down' did not end within 300 s")
+
+    monkeypatch.setattr(compose.Project, "down", down)
+    place(tmp_path, "mute")
+    place(tmp_path, "loki")
+    outcome = settling.Settling(str(tmp_path), NETWORK, engine).run()  # type: ignore[arg-type]
+    assert "seconds" in outcome["loki"]
+    assert "did not end within 300 s" in outcome["mute"]["undone"] and "not ready" in outcome["mute"]["failed"]
+    assert "last words of mute" in outcome["mute"]["logs"]
+    assert (tmp_path / ".state" / "journal" / "mute").exists(), "the next run tries again"
 
 
 def test_threads_wait_for_the_lock_as_processes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,9 +217,7 @@ def test_threads_wait_for_the_lock_as_processes_do(tmp_path: Path, monkeypatch: 
         return ""
 
     monkeypatch.setattr(compose, "run", slow)
-    threads = [
-        threading.Thread(target=compose.Project(str(tmp_path / "redis"), 60).up, args=(False,)) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=compose.Project(str(tmp_path / "redis"), 60).up, args=([],)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -215,11 +244,11 @@ RELOAD = {"reload": {"exec": ["caddy", "reload"], "service": "caddy"}}
 
 def test_a_program_is_reloaded_by_its_own_command_once_it_listens() -> None:
     engine = Reloading(1, 1, 0)
-    settling.reload_component(engine, RELOAD, "landfall", ["caddy"])  # type: ignore[arg-type]  # a stand-in
+    applying.reload_component(engine, RELOAD, "landfall", ["caddy"])  # type: ignore[arg-type]  # a stand-in
     assert engine.asked == [("caddy", ["caddy", "reload"])] * 3
 
 
 def test_a_command_that_refuses_fails_the_reload_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "RELOAD_PATIENCE", 0.3)
+    monkeypatch.setattr(applying, "RELOAD_PATIENCE", 0.3)
     with pytest.raises(Unproven, match="reload of caddy failed: exit code 1: adapting config: line 3"):
-        settling.reload_component(Reloading(1), RELOAD, "landfall", ["caddy"])  # type: ignore[arg-type]  # a stand-in
+        applying.reload_component(Reloading(1), RELOAD, "landfall", ["caddy"])  # type: ignore[arg-type]  # a stand-in

@@ -15,7 +15,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import secrets, session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -134,11 +134,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             "who": session.who(),
             "holder": session.holder(),
             "dead": session.dead_run(state.get("lock")),
+            "resumed": bool(state.get("stale")),
             "desired": {
                 "name": desired.name,
                 "present": desired.present,
                 "files": dict(desired.files),
-                "containers": {n: {"service": c.service, "image": c.image} for n, c in desired.containers.items()},
+                "containers": {
+                    n: {"service": c.service, "image": c.image, "mounts": list(c.mounts)}
+                    for n, c in desired.containers.items()
+                },
                 "reload_files": list(desired.reload_files),
                 "meta": desired.meta,
             },
@@ -149,6 +153,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if not self._task.check_mode:
             self._send_images(options, plan, state, request, task_vars)
         python = interpreter(task_vars, self)
+        if not self._task.check_mode and not state.get("stale"):
+            keeper.start(self, python, request["root"])
         try:
             return run_component(self, python, request, self._task.check_mode, self._task.diff)
         except TripError as error:

@@ -20,6 +20,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     interpreter,
     read_architectures,
     read_state,
+    run_recover,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKETS
 from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import archive
@@ -70,10 +71,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         faults, notes = self._preflight(state, values, args, whole, task_vars)
         if args.get("inventory", True):
             faults += self._foreign(state, whole, task_vars)
+        faults += state.get("bad_records", {}).values()
         found.append(("the VPS {0} cannot take the stack, it has {1}", host_faults(state) + faults))
         told = "\n".join(["told beside that:", *("- " + note for note in notes)] if notes else [])
         self._refuse(found, task_vars, told)
         result.setdefault("warnings", []).extend(notes)
+        if state.get("leftovers") and not self._task.check_mode:
+            state = self._recovered(state, python, whole, task_vars)
         result.update(changed=False, ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
         return result
 
@@ -222,6 +226,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 raise AnsibleActionFail(said) from error
             raise
         return state
+
+    def _recovered(
+        self, state: Dict[str, Any], python: str, whole: stack.Stack, task_vars: Dict[str, Any]
+    ) -> Dict[str, Any]:
+        """The state after what a run that died left was concluded; unchanged while another run is at work."""
+        network, who = whole.network_request(), (session.run_id(), session.who())
+        files = list(self._task.args.get("files", []))
+        told = self._answer(lambda: run_recover(self, python, state["root"], network, *who), task_vars, [])
+        for line in [*told["notes"], told["busy"]]:
+            if line:
+                Display().display("  " + line)
+        return self._answer(lambda: read_state(self, python, state["root"], files), task_vars, [])
 
     def _no_sudo(self, task_vars: Dict[str, Any], said: str) -> str:
         user = task_vars.get("ansible_user") or self._play_context.remote_user or "the SSH user"

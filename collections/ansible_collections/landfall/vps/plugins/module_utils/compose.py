@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils.host import STATE_DIR
 from ansible_collections.landfall.vps.plugins.module_utils.plan import owns, stored_as
+from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
 
 SCRATCH = "/tmp"  # noqa: S108 - inside a throw-away container, a tmpfs of its own
 
@@ -94,29 +95,35 @@ class Project:
         ]
         self._up = [*self._base, "up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"]
 
-    def up(self, force: bool) -> None:
-        """Start what is declared; Compose recreates what differs, or everything if ``force``.
+    def up(self, force: Sequence[str]) -> None:
+        """Start what is declared; Compose recreates what differs, and the services ``force`` (``*`` for all) anyway.
 
         Compose recreates a container under a temporary name; when it is killed there, its next ``up`` trips over what
         is left. Then the project is taken down, volumes kept, and started anew.
         """
         with self._alone():
             try:
-                run([*self._up, *(["--force-recreate"] if force else [])], self.timeout)
+                if "*" in force:
+                    run([*self._up, "--force-recreate"], self.timeout)
+                    return
+                if force:
+                    run([*self._up[:-1], "--no-deps", "--force-recreate", *force], self.timeout)
+                run(self._up, self.timeout)
             except CommandFailed as error:
                 if not any(sign in str(error) for sign in LEFTOVERS):
                     raise
                 self._down(purge=False)
                 run(self._up, self.timeout)
 
-    def start_ahead(self) -> None:
+    def start_ahead(self, limit: float) -> None:
         """Let Compose start what is declared and do not wait; whoever calls ``up`` later does, and hears of faults.
 
-        Compose holds the project's lock as long as it lives, because it inherits the open file.
+        Compose holds the project's lock as long as it lives, because it inherits the open file; it is ended after
+        ``limit`` seconds.
         """
         with self._alone() as lock:
             subprocess.Popen(
-                self._up,
+                ["timeout", "--kill-after=10", "{0:.0f}".format(limit), *self._up],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -139,15 +146,32 @@ class Project:
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
-        """Let one Compose at a time change the project; the kernel frees the lock when the last holder ends."""
+        """Let one Compose at a time change the project; the kernel frees the lock when the last holder ends.
+
+        Raises CommandFailed when the one before does not end within the time that this project has.
+        """
         root, name = os.path.split(self.folder)
         path = os.path.join(root, STATE_DIR, "compose-{0}.lock".format(name))
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._wait_for(lock, name)
             yield lock
         finally:
             os.close(lock)
+
+    def _wait_for(self, lock: int, name: str) -> None:
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    form = (
+                        "another 'docker compose' has been at work on {0} for more than {1:.0f} s; see 'ps aux' there"
+                    )
+                    raise CommandFailed(form.format(name, self.timeout)) from error
+            time.sleep(0.05)
 
     def config(self) -> Dict[str, Any]:
         """The project as Compose understands it. Raises Refused when Compose does not."""

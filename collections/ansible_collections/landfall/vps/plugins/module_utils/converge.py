@@ -8,27 +8,29 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
+from ansible_collections.landfall.vps.plugins.module_utils.applying import (
+    applied,
+    carry_out,
+    log_tail,
+    make_drop_in_folders,
+    prove_record,
+    reload_component,
+    tell_receivers,
+)
 from ansible_collections.landfall.vps.plugins.module_utils.dashboards import placed_faults
-from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.host import survey
+from ansible_collections.landfall.vps.plugins.module_utils.journal import Journal
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
-from ansible_collections.landfall.vps.plugins.module_utils.ownership import provide_network
-from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, prove
-from ansible_collections.landfall.vps.plugins.module_utils.settling import (
-    Settling,
-    applied,
-    log_tail,
-    reload_component,
-    start_ahead,
-    undo,
-)
-from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
+from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, finish_removal, undo
+from ansible_collections.landfall.vps.plugins.module_utils.settling import Settling, start_ahead
+from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
 
 class Failed(Exception):
@@ -51,12 +53,11 @@ class Converger:
         self.meta = dict(self.desired.meta)
         self.store = Store(self.root, self.desired.name)
         self.docker = docker or Docker()
-        self.lock = Lock(self.root, request["run"], request["who"], request.get("dead", ""))
-        self.network: str = request["network"]["name"]
+        self.lock = Lock(self.root, request["run"], request["who"], request.get("dead", ""), request.get("holder"))
+        self.network: Mapping[str, Any] = request["network"]
         self.seconds: Dict[str, float] = {}
         self.notes: List[str] = []
         self.staged = ""
-        self.new_volumes: List[str] = []
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -163,146 +164,112 @@ class Converger:
         finally:
             shutil.rmtree(self.staged, ignore_errors=True)
 
-    def converge(self, plan: planning.Plan) -> str:
-        """Do what ``plan`` says and return the action. Raises Refused, Locked, Failed or CommandFailed."""
+    def converge(self, plan: planning.Plan) -> None:
+        """Do what ``plan`` says; the caller holds the lock. Raises Refused, Failed, CommandFailed or OSError."""
         self.store.prepare()
-        doing = "{0}: {1}".format(self.desired.name, plan.action)
         if not self.desired.present:
-            return self._locked(doing, self._remove, plan)
+            self._remove(plan)
+            return
         # What earlier trips placed may have what it needs by now, and checkers take their time
-        self._locked(doing, lambda _plan: start_ahead(self.root, self.docker), plan)
+        start_ahead(self.root, self.docker)
+        self.staged = ""
         try:
             self._timed("images", lambda: self._images(plan))
+            self.lock.doing("{0}: checking the new files".format(self.desired.name))
             self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)
             self._timed("stage", self._stage)
             self._timed("check", lambda: self._check(plan))
-            return self._locked(doing, self._swap_apply_prove, plan)
-        except BaseException:
-            self.lock.release()
-            raise
+            self.lock.doing("{0}: {1}".format(self.desired.name, plan.action))
+            self._swap_apply_prove(plan)
         finally:
-            shutil.rmtree(self.staged, ignore_errors=True)
-
-    def _locked(self, doing: str, work: Callable[[planning.Plan], None], plan: planning.Plan) -> str:
-        self.lock.acquire(doing)
-        try:
-            work(plan)
-        except BaseException:
-            self.lock.release()
-            raise
-        self.lock.keep("between components, last " + doing)
-        return plan.action
+            if self.staged:
+                shutil.rmtree(self.staged, ignore_errors=True)
 
     def _remove(self, plan: planning.Plan) -> None:
-        # Without a record, after a run that was killed, the stack's own names say what there is to remove
-        claimed = {"meta": {key: self.request["claim"][key] for key in ("stack", "project")}}
-        record, purge = self.store.record() or claimed, bool(self.request.get("purge"))
-        down = partial(ownership.take_down, self.docker, self.root, self.desired.name, record, purge)
-        self.notes += self._timed("apply", lambda: down(self._apply_timeout()))
-        self.store.forget()
-        self._receivers(plan)
-
-    def _apply_timeout(self) -> float:
-        return float(self.meta.get("apply_timeout", 300))
+        """Take the containers down, then the files away. Where the engine refuses, all files stay."""
+        journal = Journal(self.store)
+        try:
+            work = {"receivers": list(plan.receivers), "purge": bool(self.request.get("purge"))}
+            # Without a record, after a run that was killed, the stack's own names say what there is to remove
+            meta = {key: self.request["claim"][key] for key in ("stack", "project")}
+            entry = journal.begin(journals.REMOVE, plan.files, {"work": work, "claimed": {"meta": meta}})
+            notes, refused = self._timed(
+                "apply", lambda: finish_removal(self.store, self.docker, self.network, journal, entry)
+            )
+            self.notes += notes
+        except Troubles as error:
+            raise Failed(str(error), "what is left of it is removed by the next run") from error
+        if refused:
+            raise Failed("it was removed, but {0}".format(refused), "its removal stands")
 
     def _swap_apply_prove(self, plan: planning.Plan) -> None:
-        self.store.keep_previous()
-        created = self.store.previous_record() is None
-        if not created:
+        record = self.store.record()
+        placing = record is None or not record["proven"]
+        if not placing:
             self._timed("needs", self._needs)
-        try:
-            if created:
-                self._timed("swap", lambda: self.store.swap(self.staged, self.desired.files, plan.files))
-                self._timed("apply", lambda: self._place(plan))
-                return
-            self._timed("swap", lambda: self.store.swap(self.staged, self.desired.files, plan.files))
-            self._timed("apply", lambda: self._apply(plan))
-            self._timed("prove", lambda: self._prove(self.desired, self.meta))
-        except (compose.CommandFailed, Unproven, DockerError, OSError) as error:
-            logs = log_tail(self.docker, self.desired.containers)
-            raise Failed(str(error), self._timed("undo", lambda: self._undo(plan)), logs) from error
-        self.store.write_record(record_of(self.desired, self.docker, self.request["who"], proven=True))
-        self.store.finish()
-
-    def _needs(self) -> None:
-        known = read_records(self.root)
-        unproven = {n for n in self.meta.get("needs") or [] if n in known and not known[n].get("proven")}
-        if not unproven:
-            return
-        for name, outcome in (
-            Settling(self.root, self.request["network"], self.docker, self.request["run"]).run(unproven).items()
-        ):
-            if "failed" in outcome:
-                self.store.finish()
-                reason = "{0}, which it needs, does not serve: {1}".format(name, outcome["failed"])
-                raise Failed(reason, "nothing of {0} was changed".format(self.desired.name), outcome["logs"])
-
-    def _make_drop_in_folders(self) -> None:
-        for folder in self.meta.get("drop_ins") or {}:
-            make_folders(self.root, "{0}/{1}/x".format(self.desired.name, folder), 0)
-
-    def _place(self, plan: planning.Plan) -> None:
-        """No earlier version serves, so that nobody waits: whoever settles starts it together with all others."""
-        self._make_drop_in_folders()
-        record = record_of(self.desired, self.docker, self.request["who"], proven=False)
-        new = {
+        journal = Journal(self.store)
+        work = {
+            "up": plan.up,
+            "force": list(plan.force),
+            "reload": plan.reload,
+            "receivers": list(plan.receivers),
             "run": self.request["run"],
             "new_volumes": ownership.missing_volumes(self.docker, self.meta.get("volumes") or []),
             "keep_volumes": bool(self.request.get("keep_volumes")),
         }
-        self.store.write_record({**record, "start": {"up": plan.up, "force": bool(plan.force), **new}})
-        ownership.provide_volumes(self.docker, self.desired.name, self.meta)
-        if plan.reload and not plan.up:
-            reload_component(self.docker, self.meta, self.network, sorted(self.desired.containers))
-        self._receivers(plan)
-        provide_network(self.docker, self.request["network"])
-        start_ahead(self.root, self.docker)
-
-    def _apply(self, plan: planning.Plan) -> None:
-        self._make_drop_in_folders()
-        if plan.up:
-            provide_network(self.docker, self.request["network"])
-            self.new_volumes = ownership.provide_volumes(self.docker, self.desired.name, self.meta)
-            project = ownership.of_record(self.desired.name, {"meta": self.meta})[1]
-            compose.Project(self.store.folder, self._apply_timeout(), project).up(bool(plan.force))
-        if plan.reload:
-            reload_component(self.docker, self.meta, self.network, sorted(self.desired.containers))
-        self._receivers(plan)
-
-    def _receivers(self, plan: planning.Plan) -> None:
-        known = read_records(self.root)
-        for folder in plan.receivers:
-            receiver, name = folder.split("/", 1)
-            record = known.get(receiver)
-            if record is None or receiver == self.desired.name:
-                continue
-            meta = record.get("meta") or {}
-            if (meta.get("drop_ins", {}).get(name) or {}).get("reload"):
-                containers = sorted(record["containers"])
-                running = self.docker.containers()
-                if not record.get("proven") and running.get(containers[0], {}).get("state") != "running":
-                    continue  # placed in this run and not started yet: it will read the files then
-                reload_component(self.docker, meta, self.network, containers)
-                prove(self.docker, containers, meta.get("prove") or [], self.network, meta.get("prove_timeout", 60))
-
-    def _prove(self, desired: planning.Desired, meta: Mapping[str, Any]) -> None:
-        prove(
-            self.docker,
-            sorted(desired.containers),
-            meta.get("prove") or [],
-            self.network,
-            meta.get("prove_timeout", 60),
-        )
-
-    def _undo(self, plan: planning.Plan) -> str:
-        outcome = undo(self.store, self.docker, self.network, bool(plan.force), self.request["run"])
-        if self.new_volumes and not self.request.get("keep_volumes"):
-            outcome = "; ".join([outcome, *ownership.remove_volumes(self.docker, self.new_volumes)])
+        new = record_of(self.desired, self.docker, self.request["who"], proven=not placing)
+        begun = False
         try:
-            self._receivers(plan)
-        except (Unproven, DockerError) as error:
-            return "{0}; but {1}".format(outcome, error)
-        return outcome
+            journal.begin(journals.SWAP, plan.files, {"work": work, "record": new})
+            begun = True
+            self._timed("swap", lambda: self.store.swap(self.staged, self.desired.files, plan.files))
+            if placing:
+                journal.enter(journals.PLACED)
+                self._timed("apply", lambda: self._place(new, work))
+                return
+            journal.enter(journals.APPLY)
+            self._timed("apply", lambda: carry_out(self.store, self.docker, self.network, new, work))
+            self._timed("prove", lambda: prove_record(self.docker, self.network["name"], new))
+            self.store.write_record({**new, **applied(new["containers"], self.docker)})
+        except Troubles as error:
+            if not begun:
+                raise Failed(str(error), "nothing of {0} was changed".format(self.desired.name)) from error
+            logs = self._logs()
+            raise Failed(
+                str(error),
+                self._timed("undo", lambda: undo(self.store, self.docker, self.network, self.request["run"])),
+                logs,
+            ) from error
+        journal.close()
+
+    def _logs(self) -> str:
+        try:
+            return log_tail(self.docker, self.desired.containers)
+        except Troubles as error:
+            return "its log cannot be read: {0}".format(error)
+
+    def _needs(self) -> None:
+        known = read_records(self.root)
+        unproven = {n for n in self.meta.get("needs") or [] if n in known and not known[n]["proven"]}
+        if not unproven:
+            return
+        settling = Settling(self.root, self.network, self.docker, self.request["run"])
+        for name, outcome in settling.run(unproven).items():
+            if "failed" in outcome:
+                reason = "{0}, which it needs, does not serve: {1}".format(name, outcome["failed"])
+                raise Failed(reason, "nothing of {0} was changed".format(self.desired.name), outcome["logs"])
+
+    def _place(self, record: Mapping[str, Any], work: Mapping[str, Any]) -> None:
+        """No earlier version serves, so that nobody waits: whoever settles starts it together with all others."""
+        make_drop_in_folders(self.root, self.desired.name, self.meta)
+        self.store.write_record({**record, "start": dict(work)})
+        ownership.provide_volumes(self.docker, self.desired.name, self.meta)
+        if work["reload"] and not work["up"]:
+            reload_component(self.docker, self.meta, self.network["name"], sorted(self.desired.containers))
+        tell_receivers(self.root, self.docker, self.network["name"], self.desired.name, work["receivers"])
+        self.store.write_record({**record, "start": {**work, "receivers": []}})
+        ownership.provide_network(self.docker, self.network)
+        start_ahead(self.root, self.docker)
 
 
 def _veil(content: bytes, word: str) -> bytes:
@@ -311,7 +278,10 @@ def _veil(content: bytes, word: str) -> bytes:
 
 def desired_from(value: Mapping[str, Any]) -> planning.Desired:
     """Rebuild the Desired that the controller sent as plain values."""
-    containers = {name: planning.Container(c["service"], c["image"]) for name, c in value["containers"].items()}
+    containers = {
+        name: planning.Container(c["service"], c["image"], tuple(c.get("mounts") or ()))
+        for name, c in value["containers"].items()
+    }
     return planning.Desired(
         value["name"], value["present"], value["files"], containers, tuple(value["reload_files"]), value["meta"]
     )
@@ -321,7 +291,6 @@ def record_of(desired: planning.Desired, docker: Docker, who: str, proven: bool)
     """What later runs, ``verify`` and an operator need to know of what was applied."""
     containers = {name: {"service": c.service, "image": c.image} for name, c in desired.containers.items()}
     return {
-        "format": planning.RECORD_FORMAT,
         "name": desired.name,
         "digest": desired.digest,
         "files": dict(desired.files),

@@ -13,8 +13,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import sockets, surroundings
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import SOCKET, Docker, DockerError
+from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, leftovers, load_all
 
-STATE_DIR = ".state"
 DATA_ROOT = "/var/lib/docker"
 LARGEST = 64 << 20  # bytes; what a role renders travels in one request and is far smaller
 COMPOSE_PLUGINS = (
@@ -108,15 +108,8 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
 
 
 def records(root: str) -> Dict[str, Dict[str, Any]]:
-    """What earlier runs recorded, by component."""
-    folder = os.path.join(root, STATE_DIR)
-    result = {}
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        if name.endswith(".json"):
-            record = read_json(os.path.join(folder, name))
-            if record is not None:
-                result[name[: -len(".json")]] = record
-    return result
+    """What earlier runs recorded, by component; without those that cannot be read, which ``gather`` names."""
+    return load_all(root)[0]
 
 
 def _os_release() -> Dict[str, str]:
@@ -309,9 +302,9 @@ def survey(root: str, docker: Docker) -> Dict[str, Any]:
 def gather(root: str, extra_files: List[str]) -> Dict[str, Any]:
     """All of the above in one value; ``extra_files`` are absolute paths whose fingerprints are wanted as well."""
     engine = engine_facts(root, Docker(SOCKET))
-    known = records(root)
+    kept, bad = load_all(root)
     containers = engine.pop("containers")
-    files = _all_files(root, known)
+    files = _all_files(root, kept)
     files.update(marks_of("/", extra_files))
     return {
         "format": 1,
@@ -325,6 +318,8 @@ def gather(root: str, extra_files: List[str]) -> Dict[str, Any]:
         **traces(root, containers),
         "engine": engine,
         "files": files,
-        "records": known,
+        "records": kept,
+        "bad_records": bad,
+        "leftovers": leftovers(root),
         "lock": read_json(os.path.join(root, STATE_DIR, "lock")),
     }

@@ -1,87 +1,204 @@
 """One run at a time on a VPS.
 
-A run is many short module calls. While one of them works it holds an flock, which the kernel frees when the process
-dies; between calls the run is represented by a lease in the lock file, which simply ends. So a killed run blocks
-nobody for longer than its lease, and a module that was killed in the middle blocks nobody at all.
+A run is many short programs. While one of them works it holds an flock, which the kernel frees when the process dies.
+Between two of them the run has a lease in the lock file, which the controller renews while it lives (see the
+controller's ``keeper.py``) and gives back as soon as the run has ended. A lease counts seconds since the VPS was
+booted, so that a clock that is set neither ends nor lengthens it, and one from before a reboot has ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils.host import STATE_DIR, read_json
+from ansible_collections.landfall.vps.plugins.module_utils.host import read_json
+from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
 
 LEASE_SECONDS = 60
+PATIENCE = 3.0
+"""Seconds for which a run that is not alone waits: one that has just ended, or renews its lease, is gone by then."""
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Locked(Exception):
     """Another run holds the VPS; the message says who, since when, doing what and when the lease ends."""
 
 
-def _describe(holder: Optional[Dict[str, Any]], working: bool, now: float) -> str:
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""
+
+
+def _left(holder: Dict[str, Any]) -> float:
+    """Seconds for which a lease still holds, 0 or less when it has ended."""
+    try:
+        if "boot" not in holder:  # written by the version before, which asked the wall clock
+            return min(float(holder.get("until", 0)) - time.time(), LEASE_SECONDS)
+        left = float(holder.get("until", 0)) - _now()
+    except (TypeError, ValueError):
+        return 0.0
+    return min(left, LEASE_SECONDS) if holder["boot"] == _boot() else 0.0
+
+
+def _describe(holder: Optional[Dict[str, Any]], working: bool) -> str:
     holder = holder or {}
-    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder.get("since", now)))
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(float(holder.get("since", time.time()))))
+    except (TypeError, ValueError, OverflowError, OSError):
+        since = "an unknown time"
     text = "another run is in progress on this VPS: {0}, since {1}, doing '{2}'.".format(
         holder.get("who", "unknown"), since, holder.get("doing", "unknown")
     )
     if working:
         return text + " It is working right now; run again when it has ended."
-    left = max(1, int(holder.get("until", now) - now))
-    return text + " If that run is dead, its lock frees itself in {0} s.".format(left)
+    left = max(1, int(_left(holder)))
+    return text + " If that run is dead and could not say so, its lock frees itself in {0} s.".format(left)
 
 
 class Lock:
-    """The lock of one VPS, as seen by the run ``run`` of ``who``; ``dead`` is a run known to have ended."""
+    """The lock of one VPS, as seen by the run ``run`` (a unique text) of ``who`` (a name for people).
 
-    def __init__(self, root: str, run: str, who: str, dead: str = "") -> None:
-        self._path = os.path.join(root, STATE_DIR, "lock")
+    ``dead`` is a run that the controller knows to have ended, ``holder`` what it will need to know that of this one.
+    """
+
+    def __init__(
+        self, root: str, run: str, who: str, dead: str = "", holder: Optional[Mapping[str, Any]] = None
+    ) -> None:
+        self._state = os.path.join(root, STATE_DIR)
+        self._path = os.path.join(self._state, "lock")
+        self._ended = os.path.join(self._state, "lock.ended")
+        self._last = os.path.join(self._state, "last-run")
         self._run = run
         self._who = who
-        self._free_for = (run, dead)
+        self._free_for = (run, dead or run)
+        self._holder = dict(holder or {})
         self._guard: Optional[int] = None
 
-    def acquire(self, doing: str, now: Optional[float] = None) -> None:
-        """Take the lock for this call. Raises Locked when another run has it."""
-        now = time.time() if now is None else now
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-        guard = os.open(self._path + ".guard", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        holder = read_json(self._path)
+    def acquire(self, doing: str, resumed: bool = False) -> None:
+        """Take the lock for this program. Raises Locked when another run has it.
+
+        ``resumed`` says that an earlier program of this run had it: then nobody else may have worked here since, since
+        this run planned for a VPS that it had to itself.
+        """
+        os.makedirs(self._state, mode=0o700, exist_ok=True)
+        os.chmod(self._state, 0o700)
+        self._guard = self._flock(PATIENCE)
         try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(guard)
-            raise Locked(_describe(holder, True, now)) from None
-        holder = read_json(self._path)
-        # "working" and yet the flock was free: that process died in the middle, nothing is left to wait for
-        if (
-            holder
-            and holder.get("run") not in self._free_for
-            and not holder.get("working")
-            and holder.get("until", 0) > now
-        ):
-            os.close(guard)
-            raise Locked(_describe(holder, False, now))
-        since = holder["since"] if holder and holder.get("run") == self._run else now
-        self._guard = guard
-        self._write({"since": since, "doing": doing, "working": True, "until": now + LEASE_SECONDS})
+            holder = self._wait_for_lease(PATIENCE)
+            if resumed and read_text(self._last) not in ("", self._run):
+                raise Locked("another run has worked on this VPS since this one began; start this one again")
+            mine = holder is not None and holder.get("run") == self._run
+            since = holder.get("since") if holder and mine else None
+            self._write({"since": since or time.time(), "doing": doing})
+            with open(self._last, "w", encoding="utf-8") as handle:
+                handle.write(self._run)
+        except BaseException:
+            self._close()
+            raise
+
+    def _flock(self, patience: float) -> int:
+        guard = os.open(self._path + ".guard", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return guard
+            except OSError:
+                if time.monotonic() > deadline:
+                    os.close(guard)
+                    raise Locked(_describe(read_json(self._path), True)) from None
+            time.sleep(0.05)
+
+    def _wait_for_lease(self, patience: float) -> Optional[Dict[str, Any]]:
+        """What the lock file says once no other run has a lease. The flock is lent meanwhile, so that it can end."""
+        deadline = time.monotonic() + patience
+        while True:
+            holder = read_json(self._path)
+            # "working" and yet the flock was free: that process died in the middle, nothing is left to wait for
+            if not holder or holder.get("run") in self._free_for or holder.get("working") or _left(holder) <= 0:
+                return holder
+            if time.monotonic() > deadline:
+                raise Locked(_describe(holder, False))
+            self._close()
+            time.sleep(0.1)
+            self._guard = self._flock(max(0.1, deadline - time.monotonic()))
+
+    @contextlib.contextmanager
+    def held(self, doing: str, resumed: bool = False) -> Iterator[None]:
+        """Have the lock within the block and the lease after it. Raises Locked."""
+        self.acquire(doing, resumed)
+        try:
+            yield
+        finally:
+            self.keep("between components, last " + doing)
+
+    def doing(self, text: str) -> None:
+        """Tell others what is being done now."""
+        if self._guard is not None:
+            self._write({**(read_json(self._path) or {}), "doing": text})
 
     def keep(self, doing: str) -> None:
-        """End this call, keep the lease for the run's next one."""
+        """End this program's work, keep the lease for the run's next one; a run that has ended keeps none."""
         if self._guard is None:
             return
-        holder = read_json(self._path) or {}
-        self._write({**holder, "doing": doing, "working": False, "until": time.time() + LEASE_SECONDS})
+        if read_text(self._ended) == self._run:
+            self.release()
+            return
+        self._write({**(read_json(self._path) or {}), "doing": doing}, working=False)
         self._close()
+
+    def renew(self) -> bool:
+        """Lengthen the lease; return whether this run still has the lock."""
+        try:
+            guard = self._flock(0.0)
+        except (Locked, OSError):
+            holder = read_json(self._path)  # a program is at work: the lease is not what keeps others out
+            return bool(holder and holder.get("run") == self._run)
+        self._guard = guard
+        holder = read_json(self._path)
+        mine = bool(holder and holder.get("run") == self._run)
+        if holder and mine:
+            self._write(holder, working=False)
+        self._close()
+        return mine
+
+    def end(self) -> None:
+        """The run has ended: give its lease back now, or let the program that still works do so."""
+        if (read_json(self._path) or {}).get("run") != self._run:
+            return
+        with open(self._ended, "w", encoding="utf-8") as handle:
+            handle.write(self._run)
+        try:
+            self._guard = self._flock(0.0)
+        except (Locked, OSError):
+            return
+        self.release()
 
     def release(self) -> None:
         """Give the VPS free, if this run has it."""
+        if self._guard is None:
+            if (read_json(self._path) or {}).get("run") != self._run:
+                return
+            try:
+                self._guard = self._flock(1.0)
+            except (Locked, OSError):
+                return  # a program is at work, and gives back itself what this run has
         holder = read_json(self._path)
         if holder and holder.get("run") == self._run:
             os.unlink(self._path)
+        if read_text(self._ended) == self._run:
+            os.unlink(self._ended)
         self._close()
 
     def _close(self) -> None:
@@ -89,9 +206,24 @@ class Lock:
             os.close(self._guard)
             self._guard = None
 
-    def _write(self, value: Dict[str, Any]) -> None:
-        value = {**value, "run": self._run, "who": self._who}
+    def _write(self, value: Dict[str, Any], working: bool = True) -> None:
+        more = {
+            "run": self._run,
+            "who": self._who,
+            "working": working,
+            "boot": _boot(),
+            "until": _now() + LEASE_SECONDS,
+        }
         temporary = "{0}.{1}".format(self._path, os.getpid())
-        with open(temporary, "w", encoding="utf-8") as handle:
-            json.dump(value, handle, sort_keys=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
+            json.dump({**value, **more}, handle, sort_keys=True)
         os.replace(temporary, self._path)
+
+
+def read_text(path: str) -> str:
+    """The text of a small file, empty when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""

@@ -14,8 +14,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
-RECORD_FORMAT = 1
-
 NONE = "none"
 CREATED = "created"
 RECREATED = "recreated"
@@ -28,10 +26,14 @@ ROLLED_BACK = "rolled_back"
 
 @dataclass(frozen=True)
 class Container:
-    """A container that the component's compose file declares."""
+    """A container that the component's compose file declares; ``mounts`` are what it sees of the component's folder.
+
+    A mount is a path below that folder such as ``config`` or ``secrets/api``.
+    """
 
     service: str
     image: str
+    mounts: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,20 @@ def _receivers(name: str, paths: Mapping[str, str]) -> Tuple[str, ...]:
     return tuple(sorted({path.rsplit("/", 1)[0] for path in paths if not owns(name, path)}))
 
 
+def _readers(desired: Desired, paths: Iterable[str]) -> Tuple[str, ...]:
+    """The services that see one of ``paths`` (relative to the root); all of them where nobody is known to."""
+    found: Set[str] = set()
+    for path in paths:
+        relative = path[len(desired.name) + 1 :] + "/"
+        readers = {
+            c.service
+            for c in desired.containers.values()
+            if any(mount in (".", "") or relative.startswith(mount.rstrip("/") + "/") for mount in c.mounts)
+        }
+        found |= readers or {c.service for c in desired.containers.values()}
+    return tuple(sorted(found))
+
+
 def _plan_absent(desired: Desired, actual: Actual) -> Plan:
     files = dict.fromkeys(sorted(actual.files), "remove")
     if not files and not actual.containers and actual.record is None:
@@ -233,7 +249,7 @@ def plan(desired: Desired, actual: Actual) -> Plan:
     compose_changed = "{0}/compose.yaml".format(desired.name) in own
     config = [path for path in own if not path.endswith("/compose.yaml")]
     heavy = [path for path in config if not _reloadable(desired, path)]
-    services = tuple(sorted({c.service for c in desired.containers.values()})) if heavy else ()
+    services = _readers(desired, heavy)
 
     receivers = _receivers(desired.name, touched)
     record = actual.record or {}

@@ -1,23 +1,31 @@
-"""Starts and proves what a run placed, and goes back to what served before."""
+"""Starts and proves what a run placed."""
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Semaphore
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Set
+from typing import Any, Dict, Iterable, Mapping, Optional, Set
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
+from ansible_collections.landfall.vps.plugins.module_utils.applying import (
+    applied,
+    force_of,
+    log_tail,
+    project_of,
+    prove_record,
+    tell_receivers,
+)
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
-from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, fetch, prove
+from ansible_collections.landfall.vps.plugins.module_utils.journal import PLACED, Journal
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
+from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, undo
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
-LOG_LINES = 50
-RELOAD_PATIENCE = 30.0  # seconds
 STARTS_AT_ONCE = 4
 """How many components are started side by side: each start is a process of Compose of some 40 MB."""
+HEAD_START_LIMIT = 600.0  # seconds
 
 
 def start_ahead(root: str, docker: Docker) -> None:
@@ -36,88 +44,8 @@ def start_ahead(root: str, docker: Docker) -> None:
         waiting = start.get("up") and not start.get("force") and not start.get("ahead")
         if waiting and all(healthy(needed) for needed in record["meta"].get("needs") or [] if needed in records):
             store = Store(root, name)
-            compose.Project(store.folder, 60, ownership.of_record(name, record)[1]).start_ahead()
+            project_of(store, record).start_ahead(HEAD_START_LIMIT)
             store.write_record({**record, "start": {**start, "ahead": True}})
-
-
-def applied(containers: Mapping[str, Mapping[str, Any]], docker: Docker) -> Dict[str, Any]:
-    """The part of a record that says what the engine made of a component's containers and images."""
-    found, images = docker.containers(), docker.images()
-    return {
-        "containers": {
-            name: {"service": c["service"], "image": c["image"], "config_hash": found.get(name, {}).get("config_hash")}
-            for name, c in containers.items()
-        },
-        "images": {c["image"]: images.get(planning.stored_as(c["image"]), {}).get("id") for c in containers.values()},
-    }
-
-
-def log_tail(docker: Docker, containers: Iterable[str]) -> str:
-    """The last lines that each container wrote, under a heading each."""
-    parts = []
-    for name in sorted(containers):
-        text = docker.logs(name, LOG_LINES).rstrip()
-        if text:
-            parts.append("--- last {0} log lines of {1}\n{2}".format(LOG_LINES, name, text))
-    return "\n".join(parts)
-
-
-def _ask_to_reload(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> str:
-    """Ask once; return what it said when it refused, otherwise an empty string. Raises Unproven when nobody answers."""
-    if spec.get("exec"):
-        code, text = docker.execute(container, [str(part) for part in spec["exec"]])
-        if code:
-            raise Unproven("reload of {0} failed: exit code {1}: {2}".format(container, code, text.strip()[-1000:]))
-        return ""
-    host = address(docker, spec.get("host") or container, network)
-    status, text = fetch("http://{0}:{1}{2}".format(host, spec["port"], spec["path"]), method="POST", timeout=30)
-    return "{0} {1}".format(status, text.strip()[:1000]) if status >= 300 else ""
-
-
-def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, containers: List[str]) -> None:
-    """Make a running program take in its files. Raises Unproven when it refuses, or answers nobody for 30 s."""
-    spec = dict(meta.get("reload") or {})
-    container = spec.get("service") or containers[0]
-    if spec.get("signal"):
-        docker.kill(container, spec["signal"])
-        return
-    deadline = time.monotonic() + RELOAD_PATIENCE
-    while True:
-        try:
-            refused = _ask_to_reload(docker, spec, container, network)
-            break
-        except Unproven:
-            # It may have been started a moment ago and not listen yet
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    if refused:
-        raise Unproven("reload of {0} was refused: {1}".format(container, refused))
-
-
-def undo(store: Store, docker: Docker, network: str, force: bool = False, run: str = "") -> str:
-    """Restore the kept set of a component and prove that it serves again; returns a sentence about it.
-
-    ``force`` recreates the containers even where their definition is the same as before, because the files that
-    they read only at start were swapped. Of a first start, volumes that ``run`` itself made are removed.
-    """
-    record = store.previous_record()
-    if record is None:
-        told = ownership.undo_first_start(docker, store.root, store.name, store.record(), run)
-        store.forget()
-        return told
-    store.restore()
-    meta = record.get("meta") or {}
-    containers = sorted(record.get("containers") or {})
-    try:
-        project = ownership.of_record(store.name, record)[1]
-        compose.Project(store.folder, float(meta.get("apply_timeout", 300)), project).up(force)
-        if meta.get("reload"):
-            reload_component(docker, meta, network, containers)
-        took = prove(docker, containers, meta.get("prove") or [], network, meta.get("prove_timeout", 60))
-    except (compose.CommandFailed, Unproven, DockerError) as error:
-        return "the previous files were restored, but the component does not serve: {0}".format(error)
-    return "the previous version was restored and serves again (proven in {0} s)".format(took["seconds"])
 
 
 class Settling:
@@ -157,10 +85,15 @@ class Settling:
                 if "failed" in future.result():
                     raise Unproven("{0}, which it needs, does not serve".format(needed))
             return {"seconds": self._settle(store, record)}
-        except (compose.CommandFailed, Unproven, DockerError) as error:
+        except Troubles as error:
+            return {"failed": "{0}: {1}".format(name, error), **self._give_up(store, record)}
+
+    def _give_up(self, store: Store, record: Mapping[str, Any]) -> Dict[str, str]:
+        try:
             logs = log_tail(self.docker, record["containers"])
-            undone = undo(store, self.docker, self.network["name"], run=self.by)
-            return {"failed": "{0}: {1}".format(name, error), "undone": undone, "logs": logs}
+        except Troubles as error:
+            logs = "its log cannot be read: {0}".format(error)
+        return {"undone": undo(store, self.docker, self.network, self.by), "logs": logs}
 
     def _all_run(self, names: Iterable[str]) -> bool:
         running = self.docker.containers()
@@ -168,17 +101,19 @@ class Settling:
 
     def _settle(self, store: Store, record: Dict[str, Any]) -> float:
         meta, start = record["meta"], record.get("start") or {}
+        if Journal(store).read() is None:  # placed by a version that kept none
+            Journal(store).begin(PLACED, record["files"], {"work": start, "record": record})
         if start.get("up"):
             ownership.provide_volumes(self.docker, store.name, meta)
-            name = ownership.of_record(store.name, record)[1]
-            project = compose.Project(store.folder, float(meta.get("apply_timeout", 300)), name)
+            project = project_of(store, record)
             with self._starts:
                 if not (start.get("ahead") and project.wait() and self._all_run(record["containers"])):
-                    project.up(bool(start.get("force")))
-        probes, patience = meta.get("prove") or [], meta.get("prove_timeout", 60)
-        took = prove(self.docker, sorted(record["containers"]), probes, self.network["name"], patience)
+                    project.up(force_of(start))
+        # Only what a run that died did not tell them
+        tell_receivers(self.root, self.docker, self.network["name"], store.name, start.get("receivers") or [])
+        took = prove_record(self.docker, self.network["name"], record)
         done = {**record, **applied(record["containers"], self.docker), "proven": True}
         done.pop("start", None)
         store.write_record(done)
-        store.finish()
+        Journal(store).close()
         return float(took["seconds"])

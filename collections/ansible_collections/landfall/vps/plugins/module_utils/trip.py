@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+import os
+from typing import Any, Dict, List, Mapping
 
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed, Refused
+from ansible_collections.landfall.vps.plugins.module_utils.compose import Refused
 from ansible_collections.landfall.vps.plugins.module_utils.converge import Converger, Failed
-from ansible_collections.landfall.vps.plugins.module_utils.docker_api import DockerError
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
+from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock, Locked
+from ansible_collections.landfall.vps.plugins.module_utils.records import BadRecord, load_all
+from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, recover
 from ansible_collections.landfall.vps.plugins.module_utils.settling import Settling
+
+UMASK = 0o022
+"""Modes are set wherever they matter; this is for what programs like Compose make on their own."""
 
 
 def component(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> Dict[str, Any]:
     """Bring one component to what ``request`` says, or under check mode rehearse that; returns an Ansible result."""
+    os.umask(UMASK)
     worker = Converger(request)
     result: Dict[str, Any] = {
         "changed": False,
@@ -23,30 +31,74 @@ def component(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> 
         "seconds": worker.seconds,
     }
     try:
-        plan = planning.plan(worker.desired, worker.actual())
-        result.update(changed=plan.changed, action=plan.action, reasons=list(plan.reasons))
-        if with_diff:
-            result["diff"] = worker.diff(plan)
-        if plan.changed and check_mode:
-            worker.rehearse(plan)
-        elif plan.changed:
-            worker.converge(plan)
+        if check_mode:
+            plan = _planned(worker, result, with_diff)
+            if plan.changed:
+                worker.rehearse(plan)
+            return result
+        with worker.lock.held("{0}: planning".format(worker.desired.name), bool(request.get("resumed"))):
+            _refuse_bad_records(worker.root)
+            worker.notes += recover(worker.root, worker.docker, worker.network)
+            # Planned only now: what lay there before this run was alone may be what another one has just replaced
+            plan = _planned(worker, result, with_diff)
+            if plan.changed:
+                worker.converge(plan)
     except Failed as error:
         result.update(action=planning.ROLLED_BACK, undone=error.undone, logs=error.logs)
         result.update(failed=True, msg="{0}: {1}".format(worker.desired.name, error.reason))
-    except (Refused, Locked, CommandFailed, DockerError) as error:
+    except (Refused, Locked, *Troubles) as error:
         result.update(changed=False, action=planning.NONE)
-        result.update(failed=True, msg="{0}: {1}".format(worker.desired.name, error))
+        result.update(failed=True, msg="{0}: {1}; nothing was changed".format(worker.desired.name, error))
+    if result.get("failed") and not check_mode:
+        _give_back(worker)
     return result
+
+
+def _refuse_bad_records(root: str) -> None:
+    """What one component owns cannot be told while another's record is unreadable. Raises BadRecord."""
+    bad = load_all(root)[1]
+    if bad:
+        raise BadRecord("; ".join(bad.values()))
+
+
+def _planned(worker: Converger, result: Dict[str, Any], with_diff: bool) -> planning.Plan:
+    plan = planning.plan(worker.desired, worker.actual())
+    result.update(changed=plan.changed, action=plan.action, reasons=list(plan.reasons))
+    if with_diff:
+        result["diff"] = worker.diff(plan)
+    return plan
+
+
+def _give_back(worker: Converger) -> None:
+    """A run that failed keeps nobody out, unless what it placed still waits for its start."""
+    if all(record["proven"] for record in read_records(worker.root).values()):
+        worker.lock.release()
+
+
+def recover_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Dict[str, Any]:
+    """Conclude what runs that died left, if nobody else works here; returns ``{notes}`` or ``{busy}``."""
+    os.umask(UMASK)
+    lock = Lock(root, run, who)
+    notes: List[str] = []
+    try:
+        with lock.held("concluding what an earlier run left"):
+            notes = recover(root, Docker(), network)
+        lock.release()
+    except Locked as error:
+        return {"notes": [], "busy": str(error)}
+    except Troubles as error:
+        notes.append(str(error))
+    return {"notes": notes, "busy": ""}
 
 
 def settle_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Dict[str, Any]:
     """Start and prove what the run placed and free its lock; returns an Ansible result."""
+    os.umask(UMASK)
     lock = Lock(root, run, who)
     try:
         lock.acquire("starting and proving what was placed")
         components = Settling(root, network, run=run).run()
-    except (Locked, DockerError) as error:
+    except (Locked, *Troubles) as error:
         return {"changed": False, "failed": True, "msg": str(error), "components": {}}
     finally:
         lock.release()

@@ -16,16 +16,21 @@ from typing import Any, Dict, List, Mapping, Sequence
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import (
+    applying,
     compose,
     converge,
     dashboards,
     docker_api,
     host,
+    journal,
+    lease,
     lock,
     ownership,
     plan,
     probe,
     prometheus,
+    records,
+    recovery,
     registry,
     settling,
     signals,
@@ -37,10 +42,12 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 )
 
 MARK = "landfall-answer:"
-READ = (docker_api, sockets, surroundings, host)
-VERIFY = (docker_api, sockets, surroundings, host, probe, prometheus, signals, verify)
+READ = (docker_api, records, sockets, surroundings, host)
+VERIFY = (docker_api, records, sockets, surroundings, host, probe, prometheus, signals, verify)
+LEASE = (docker_api, records, sockets, surroundings, host, lock, lease)
 CHANGE = (
     docker_api,
+    records,
     sockets,
     surroundings,
     host,
@@ -48,8 +55,11 @@ CHANGE = (
     plan,
     lock,
     store,
+    journal,
     compose,
     ownership,
+    applying,
+    recovery,
     settling,
     dashboards,
     converge,
@@ -128,6 +138,18 @@ def run_component(
 ) -> Dict[str, Any]:
     """The result of bringing one component to what is wanted, see ``trip.component``. Raises what ``ask`` raises."""
     return ask(action, python, program(CHANGE, "component", [dict(request), check_mode, with_diff]))
+
+
+def run_recover(
+    action: ActionBase, python: str, root: str, network: Mapping[str, Any], run: str, who: str
+) -> Dict[str, Any]:
+    """What was concluded of what earlier runs left, see ``trip.recover_all``. Raises what ``ask`` raises."""
+    return ask(action, python, program(CHANGE, "recover_all", [root, dict(network), run, who]))
+
+
+def run_lease(action: ActionBase, python: str, verb: str, root: str, run: str, who: str) -> Dict[str, Any]:
+    """Renew or end the run's lease, see ``lease``. Raises what ``ask`` raises."""
+    return ask(action, python, program(LEASE, verb, [root, run, who]))
 
 
 def run_settle(

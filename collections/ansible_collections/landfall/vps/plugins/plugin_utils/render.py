@@ -113,10 +113,24 @@ def _containers(document: Mapping[str, Any], source: str) -> Dict[str, Container
             )
         if name in result:
             raise RenderError("two services are named {0}; container names must be unique".format(name))
-        result[name] = Container(service, image)
+        result[name] = Container(service, image, _mounts(options))
     if not result:
         raise RenderError("{0} declares no service".format(source))
     return result
+
+
+def _mounts(options: Mapping[str, Any]) -> Tuple[str, ...]:
+    """What a service sees of its component's folder: bind mounts from ``./`` and files of environment."""
+    found = []
+    for volume in options.get("volumes") or []:
+        found.append(str(volume.get("source", "")) if isinstance(volume, dict) else str(volume).split(":", 1)[0])
+    files = options.get("env_file") or []
+    found += [str(item.get("path", "") if isinstance(item, dict) else item) for item in _listed(files)]
+    return tuple(sorted({os.path.normpath(path) for path in found if path.startswith("./")}))
+
+
+def _listed(value: Any) -> List[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def rendered_compose(name: str, role_path: str, render_text: RenderText) -> Tuple[str, str]:

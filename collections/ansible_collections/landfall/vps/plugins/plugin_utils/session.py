@@ -66,6 +66,19 @@ def run_id() -> str:
     return str(_SELF["run"])
 
 
+def lives() -> bool:
+    """Whether the main process of this run is still there."""
+    return started(_SELF["pid"]) == _SELF["started"] if _SELF["started"] else _there(_SELF["pid"])
+
+
+def _there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
 def _user() -> str:
     try:
         return getpass.getuser()

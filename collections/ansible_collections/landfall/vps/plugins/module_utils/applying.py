@@ -1,0 +1,142 @@
+"""What a change does to containers: start, reload, tell those who receive files, prove."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, Iterable, List, Mapping, Sequence
+
+from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
+from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, fetch, prove
+from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
+
+LOG_LINES = 50
+RELOAD_PATIENCE = 30.0  # seconds
+
+
+def applied(containers: Mapping[str, Mapping[str, Any]], docker: Docker) -> Dict[str, Any]:
+    """The part of a record that says what the engine made of a component's containers and images."""
+    found, images = docker.containers(), docker.images()
+    return {
+        "containers": {
+            name: {"service": c["service"], "image": c["image"], "config_hash": found.get(name, {}).get("config_hash")}
+            for name, c in containers.items()
+        },
+        "images": {c["image"]: images.get(planning.stored_as(c["image"]), {}).get("id") for c in containers.values()},
+    }
+
+
+def log_tail(docker: Docker, containers: Iterable[str]) -> str:
+    """The last lines that each container wrote, under a heading each."""
+    parts = []
+    for name in sorted(containers):
+        text = docker.logs(name, LOG_LINES).rstrip()
+        if text:
+            parts.append("--- last {0} log lines of {1}\n{2}".format(LOG_LINES, name, text))
+    return "\n".join(parts)
+
+
+def _ask_to_reload(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> str:
+    """Ask once; return what it said when it refused, otherwise an empty string. Raises Unproven when nobody answers."""
+    if spec.get("exec"):
+        code, text = docker.execute(container, [str(part) for part in spec["exec"]])
+        if code:
+            raise Unproven("reload of {0} failed: exit code {1}: {2}".format(container, code, text.strip()[-1000:]))
+        return ""
+    host = address(docker, spec.get("host") or container, network)
+    status, text = fetch("http://{0}:{1}{2}".format(host, spec["port"], spec["path"]), method="POST", timeout=30)
+    return "{0} {1}".format(status, text.strip()[:1000]) if status >= 300 else ""
+
+
+def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, containers: List[str]) -> None:
+    """Make a running program take in its files. Raises Unproven when it refuses, or answers nobody for 30 s."""
+    spec = dict(meta.get("reload") or {})
+    container = spec.get("service") or containers[0]
+    if spec.get("signal"):
+        docker.kill(container, spec["signal"])
+        return
+    deadline = time.monotonic() + RELOAD_PATIENCE
+    while True:
+        try:
+            refused = _ask_to_reload(docker, spec, container, network)
+            break
+        except Unproven:
+            # It may have been started a moment ago and not listen yet
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+    if refused:
+        raise Unproven("reload of {0} was refused: {1}".format(container, refused))
+
+
+def make_drop_in_folders(root: str, name: str, meta: Mapping[str, Any]) -> None:
+    """Make the folders to which other components ship files."""
+    for folder in meta.get("drop_ins") or {}:
+        make_folders(root, "{0}/{1}/x".format(name, folder), 0)
+
+
+def tell_receivers(root: str, docker: Docker, network: str, name: str, folders: Iterable[str]) -> None:
+    """Let the components that own drop-in ``folders`` take in what component ``name`` changed there. Raises Unproven.
+
+    Each is asked, also when one before it refused.
+    """
+    known = read_records(root)
+    refused: List[str] = []
+    for folder in folders:
+        receiver, place = folder.split("/", 1)
+        record = known.get(receiver)
+        if record is None or receiver == name:
+            continue
+        meta = record["meta"]
+        if not ((meta.get("drop_ins") or {}).get(place) or {}).get("reload"):
+            continue
+        containers = sorted(record["containers"])
+        running = docker.containers()
+        if not record["proven"] and running.get(containers[0], {}).get("state") != "running":
+            continue  # placed in this run and not started yet: it will read the files then
+        try:
+            reload_component(docker, meta, network, containers)
+            prove(docker, containers, meta.get("prove") or [], network, meta.get("prove_timeout", 60))
+        except (Unproven, DockerError) as error:
+            refused.append(str(error))
+    if refused:
+        raise Unproven("; ".join(refused))
+
+
+def carry_out(
+    store: Store, docker: Docker, network: Mapping[str, Any], record: Mapping[str, Any], work: Mapping[str, Any]
+) -> None:
+    """Do to containers what was planned: ``work`` is ``{up, force, reload, receivers}``, see ``plan.Plan``.
+
+    Raises CommandFailed, Unproven, DockerError or OSError.
+    """
+    meta = record["meta"]
+    make_drop_in_folders(store.root, store.name, meta)
+    if work.get("up"):
+        ownership.provide_network(docker, network)
+        ownership.provide_volumes(docker, store.name, meta)
+        project_of(store, record).up(force_of(work))
+    if work.get("reload"):
+        reload_component(docker, meta, network["name"], sorted(record["containers"]))
+    tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
+
+
+def prove_record(docker: Docker, network: str, record: Mapping[str, Any]) -> Dict[str, Any]:
+    """Prove that a component serves as its record says; returns ``{seconds}``. Raises Unproven or DockerError."""
+    meta = record["meta"]
+    patience = float(meta.get("prove_timeout", 60))
+    return prove(docker, sorted(record["containers"]), meta.get("prove") or [], network, patience)
+
+
+def project_of(store: Store, record: Mapping[str, Any]) -> compose.Project:
+    """The compose project of a component, with the time that its record grants it."""
+    timeout = float(record["meta"].get("apply_timeout", 300))
+    return compose.Project(store.folder, timeout, ownership.of_record(store.name, record)[1])
+
+
+def force_of(work: Mapping[str, Any]) -> Sequence[str]:
+    """The services to recreate although their definition is the same; the version before wrote true for all."""
+    force = work.get("force") or []
+    return ["*"] if force is True else list(force)

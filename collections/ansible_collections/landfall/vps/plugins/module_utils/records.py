@@ -1,0 +1,120 @@
+"""The record of each component: what an earlier run applied and proved. Read strictly, migrated, written whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+STATE_DIR = ".state"
+RECORD_FORMAT = 1
+SHAPE: Dict[str, type] = {"name": str, "files": dict, "containers": dict, "meta": dict, "proven": bool}
+"""What every record has, and of which type."""
+MIGRATIONS: Dict[int, Callable[[Dict[str, Any]], Dict[str, Any]]] = {}
+"""Format number to the function that makes a record of the next format of it."""
+
+
+class BadRecord(Exception):
+    """A record that cannot be used; the message names the file, what is wrong with it and the way out."""
+
+
+def path_of(root: str, name: str) -> str:
+    """Where the record of component ``name`` lies."""
+    return os.path.join(root, STATE_DIR, name + ".json")
+
+
+def _refuse(path: str, what: str) -> BadRecord:
+    form = "{0} {1}; move it away: the next run then deploys the component anew, its volumes stay"
+    return BadRecord(form.format(path, what))
+
+
+def _checked(path: str, value: Any) -> Dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _refuse(path, "is no record")
+    number = value.get("format", 1)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise _refuse(path, "has no format number that this Landfall knows")
+    if number > RECORD_FORMAT:
+        form = "{0} was written by a newer Landfall (format {1}, this one reads up to {2}); deploy with that version"
+        raise BadRecord(form.format(path, number, RECORD_FORMAT))
+    while number < RECORD_FORMAT:
+        value, number = MIGRATIONS[number](value), number + 1
+    wrong = [key for key, kind in SHAPE.items() if not isinstance(value.get(key), kind)]
+    if not wrong:
+        wrong = [n for n, c in value["containers"].items() if not isinstance(c, dict) or "image" not in c]
+    if not wrong:
+        wrong = [path for path, mark in value["files"].items() if not isinstance(mark, str)]
+    if wrong:
+        raise _refuse(path, "is damaged: '{0}' is missing or of a wrong type".format(wrong[0]))
+    result: Dict[str, Any] = value
+    return result
+
+
+def load(root: str, name: str) -> Optional[Dict[str, Any]]:
+    """The record of a component, in today's format, or None when there is none. Raises BadRecord."""
+    path = path_of(root, name)
+    try:
+        with open(path, encoding="utf-8") as handle:
+            value = json.load(handle)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _refuse(path, "cannot be read: {0}".format(error)) from error
+    return _checked(path, value)
+
+
+def load_all(root: str) -> Tuple[Dict[str, Dict[str, Any]], Dict[str, str]]:
+    """All records by component, and of those that cannot be used why."""
+    folder = os.path.join(root, STATE_DIR)
+    good: Dict[str, Dict[str, Any]] = {}
+    bad: Dict[str, str] = {}
+    for file in _names(folder):
+        if not file.endswith(".json"):
+            continue
+        name = file[: -len(".json")]
+        try:
+            record = load(root, name)
+        except BadRecord as error:
+            bad[name] = str(error)
+            continue
+        if record is not None:
+            good[name] = record
+    return good, bad
+
+
+def write_whole(path: str, value: Mapping[str, Any]) -> None:
+    """Write JSON so that a reader finds the old text or the new one. Raises OSError when the disk refuses."""
+    temporary = path + ".new"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
+            json.dump(value, handle, sort_keys=True, indent=1)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def write(root: str, name: str, value: Mapping[str, Any]) -> None:
+    """Write the record of a component, whole or not at all. Raises OSError."""
+    write_whole(path_of(root, name), {**value, "format": RECORD_FORMAT})
+
+
+def leftovers(root: str) -> List[str]:
+    """What a run that died left below the state folder and ``recover`` concludes or removes."""
+    state = os.path.join(root, STATE_DIR)
+    found = [n for n in _names(state) if n.startswith("staged-") or n.endswith(".new") or n == "previous"]
+    for name in _names(os.path.join(state, "journal")):
+        try:
+            with open(os.path.join(state, "journal", name, "journal.json"), encoding="utf-8") as handle:
+                placed = json.load(handle)["phase"] == "placed"  # these are started by whoever settles
+        except (OSError, ValueError, KeyError, TypeError):
+            placed = False
+        found += [] if placed and "." not in name else ["journal/" + name]
+    return found
+
+
+def _names(folder: str) -> List[str]:
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []

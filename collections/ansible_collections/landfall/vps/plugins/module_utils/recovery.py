@@ -1,0 +1,153 @@
+"""Goes back to what served before, and concludes what a run that died had begun."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any, Dict, List, Mapping, Tuple
+
+from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
+from ansible_collections.landfall.vps.plugins.module_utils.journal import BadJournal, Journal
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
+from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, BadRecord
+from ansible_collections.landfall.vps.plugins.module_utils.store import Store
+
+Troubles = (compose.CommandFailed, Unproven, DockerError, OSError, BadJournal, BadRecord, ValueError, KeyError)
+"""What may go wrong on a VPS and is told of the component that it happened to."""
+
+
+def undo(store: Store, docker: Docker, network: Mapping[str, Any], run: str = "") -> str:
+    """Replay a component's journal and prove that what served before serves again; returns a sentence about it.
+
+    Volumes that ``run`` itself made for the change are removed. Raises nothing of Troubles: whatever happens while
+    going back is part of the sentence.
+    """
+    journal = Journal(store)
+    try:
+        entry = journal.read()
+        if entry is None:
+            return "nothing of it had been changed"
+        return _undo(store, docker, network, journal, entry, run)
+    except Troubles as error:
+        return "going back failed, the next run tries again: {0}".format(error)
+
+
+def _undo(
+    store: Store, docker: Docker, network: Mapping[str, Any], journal: Journal, entry: Mapping[str, Any], run: str
+) -> str:
+    work, before = entry["intent"].get("work") or {}, entry["record"]
+    touched = entry["phase"] != journals.SWAP
+    if touched:
+        journal.enter(journals.UNDO)
+    if before is None:
+        new = {**(entry["intent"].get("record") or store.record() or {}), "start": work}
+        said = ownership.undo_first_start(docker, store.root, store.name, new, run)
+        journal.replay()
+    else:
+        journal.replay()
+        said = "the previous files were restored"
+    try:
+        if before is not None and touched:
+            known = {"*", *(c["service"] for c in before["containers"].values())}
+            back = {**work, "receivers": [], "force": [s for s in applying.force_of(work) if s in known]}
+            back["reload"] = bool(before["meta"].get("reload")) and bool(work.get("up") or work.get("reload"))
+            applying.carry_out(store, docker, network, before, back)
+            took = applying.prove_record(docker, network["name"], before)
+            said = "the previous version was restored and serves again (proven in {0} s)".format(took["seconds"])
+            if work.get("run") == run and not work.get("keep_volumes"):
+                said = "; ".join([said, *ownership.remove_volumes(docker, work.get("new_volumes") or [])])
+        applying.tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
+    except Troubles as error:
+        said = "{0}, but {1}".format(said, error)
+    journal.close()
+    return said
+
+
+def recover(root: str, docker: Docker, network: Mapping[str, Any]) -> List[str]:
+    """Conclude what runs that died left; returns a sentence for each component. The caller holds the lock.
+
+    A change whose files are all in place is carried out and proven, and undone if it does not serve. One that was cut
+    off while files were replaced is undone: no container has seen it. What was staged for a change is removed.
+    """
+    told = []
+    for name in journals.open_journals(root):
+        store = Store(root, name)
+        journal = Journal(store)
+        try:
+            entry = journal.read()
+            said = _conclude(store, docker, network, journal, entry) if entry else ""
+        except BadJournal as error:
+            journal.close()
+            said = "{0}; it was removed, the component is planned anew".format(error)
+        except Troubles as error:
+            said = "what a run that died had begun could not be concluded: {0}".format(error)
+        told += ["{0}: {1}".format(name, said)] if said else []
+    _sweep(os.path.join(root, STATE_DIR))
+    return told
+
+
+def _conclude(store: Store, docker: Docker, network: Mapping[str, Any], journal: Journal, entry: Dict[str, Any]) -> str:
+    phase, intent = entry["phase"], entry["intent"]
+    if phase == journals.PLACED:
+        record = store.record()
+        if record is not None and not record["proven"]:
+            return ""  # whoever settles starts and proves it
+        if record is not None:
+            journal.close()  # it had been proven, only this was not said yet
+            return ""
+        phase = journals.SWAP
+    if phase == journals.REMOVE:
+        _notes, refused = finish_removal(store, docker, network, journal, entry)
+        return "its removal, which a run that died had begun, was finished" + (", but " + refused if refused else "")
+    if phase == journals.APPLY:
+        try:
+            applying.carry_out(store, docker, network, intent["record"], intent["work"])
+            applying.prove_record(docker, network["name"], intent["record"])
+            store.write_record({**intent["record"], **applying.applied(intent["record"]["containers"], docker)})
+            journal.close()
+        except Troubles as error:
+            return "what a run that died had begun does not serve ({0}); {1}".format(
+                error, undo(store, docker, network)
+            )
+        return "what a run that died had begun was finished and proven"
+    return "what a run that died had begun was undone; {0}".format(undo(store, docker, network))
+
+
+def finish_removal(
+    store: Store, docker: Docker, network: Mapping[str, Any], journal: Journal, entry: Mapping[str, Any]
+) -> Tuple[List[str], str]:
+    """Remove containers, the files that a journal names and the record.
+
+    Returns what an operator should know, and why a receiver refused the change. What others put in drop-in folders
+    stays. Raises Troubles; what was begun is finished by the next run.
+    """
+    work = entry["intent"].get("work") or {}
+    record = entry["record"] or entry["intent"].get("claimed") or {}
+    timeout = float((record.get("meta") or {}).get("apply_timeout", 300))
+    notes = ownership.take_down(docker, store.root, store.name, record, bool(work.get("purge")), timeout)
+    store.swap("", {}, dict.fromkeys(entry["paths"], "remove"))
+    store.prune(store.name)
+    store.remove_record()
+    refused = ""
+    try:
+        applying.tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
+    except Troubles as error:
+        refused = str(error)
+    journal.close()
+    return notes, refused
+
+
+def _sweep(state: str) -> None:
+    """Remove what was staged, half written or kept by versions before; some of it holds secrets."""
+    for name in os.listdir(state) if os.path.isdir(state) else []:
+        path = os.path.join(state, name)
+        if name.startswith("staged-") or name == "previous":
+            shutil.rmtree(path, ignore_errors=True)
+        elif name.endswith((".new", ".pending")) and os.path.isfile(path):
+            os.unlink(path)
+    home = os.path.join(state, journals.FOLDER)
+    for name in os.listdir(home) if os.path.isdir(home) else []:
+        if name.endswith((".making", ".done")):
+            shutil.rmtree(os.path.join(home, name), ignore_errors=True)
