@@ -178,7 +178,7 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
 def test_celery_exporter_as_required() -> None:
     """EXP-01, EXP-03, EXP-04 (D-5): internal, limited, and asked for its health by what the image has."""
     service = _service("celery_exporter")
-    assert service["image"].startswith("danihodovic/celery-exporter:")
+    assert service["image"].startswith("ghcr.io/danihodovic/celery-exporter:")
     assert "ports" not in service
     assert (service["cpus"], service["mem_limit"], service["restart"]) == (0.25, "256m", "unless-stopped")
     assert service["networks"] == ["landfall"]

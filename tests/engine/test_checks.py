@@ -192,6 +192,33 @@ def test_text_switches_a_role_off_but_is_no_boolean_elsewhere() -> None:
     assert "redis_tls is the text 'false', not a boolean" in faults(redis_tls="false")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "redis_password",
+        "redis_monitor_password",
+        "redis_admin_password",
+        "grafana_admin_password",
+        "grafana_secret_key",
+        "app_admin_token",
+        "redis_exporter_password",
+        "celery_exporter_broker_url",
+    ],
+)
+@pytest.mark.parametrize("value", ["", "  ", None])
+def test_a_secret_set_to_nothing_is_refused_by_its_name(name: str, value: Any) -> None:
+    role = next(role for role in sorted(REAL, key=len, reverse=True) if name.startswith(role + "_"))
+    (fault,) = specs.empty_secrets(REAL[role], {name: value, "redis_exporter_user": "monitor"})
+    assert fault.startswith(name + ": is empty; ")
+
+
+def test_a_secret_that_may_be_absent_may_be_empty() -> None:
+    assert specs.empty_secrets(REAL["alertmanager"], {"alertmanager_heartbeat_url": ""}) == []
+    nobody = {"redis_exporter_password": "", "redis_exporter_user": ""}
+    assert specs.empty_secrets(REAL["redis_exporter"], nobody) == [], "a Redis without users"
+    assert specs.empty_secrets(REAL["redis"], {}) == [] == specs.empty_secrets(REAL["redis"], {"redis_password": "x"})
+
+
 STATE: dict[str, Any] = {
     "host": {"distribution": "debian", "version": "13", "euid": 0},
     "engine": {"running": True, "version": "26.1.5", "compose": "2.26.1"},

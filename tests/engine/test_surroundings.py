@@ -319,3 +319,16 @@ def test_kernel_settings_are_those_that_there_are(tmp_path: Path) -> None:
     (tmp_path / "vm" / "overcommit_memory").write_text("0\n", encoding="utf-8")
     assert surroundings.sysctls(str(tmp_path)) == {"vm.overcommit_memory": "0"}
     assert sys.platform != "linux" or "vm.overcommit_memory" in surroundings.sysctls()
+
+
+def test_an_engine_is_asked_where_its_data_is(tmp_path: Path) -> None:
+    engine = Engine(
+        {"/version": VERSION, "/info": INFO} | {p: [] for p in ("/containers/json", "/images/json", "/networks")}
+    )
+    engine.answers["/volumes"] = {"Volumes": []}
+    engine.path = str(tmp_path)
+    facts = host.engine_facts(str(tmp_path), engine)
+    assert (facts["running"], facts["data_root"], facts["error"]) == (True, "/mnt/docker", "")
+    engine.path = str(tmp_path / "none")
+    facts = host.engine_facts(str(tmp_path), engine)
+    assert (facts["running"], facts["setup"]["client"]["context"]) == (False, "")

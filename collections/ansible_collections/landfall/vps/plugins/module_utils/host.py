@@ -253,6 +253,7 @@ def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
     version: Dict[str, Any] = {}
     if not os.path.exists(docker.path):
         facts["setup"] = surroundings.engine_surroundings(docker, version)
+        facts["data_root"] = data_root(facts["setup"])
         return facts
     facts["compose"] = compose_version(root)
     try:
@@ -271,6 +272,7 @@ def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
         facts["setup"] = surroundings.engine_surroundings(docker, version if facts["running"] else {})
     except DockerError as error:
         facts["error"] = str(error)
+    facts["data_root"] = data_root(facts["setup"])
     return facts
 
 

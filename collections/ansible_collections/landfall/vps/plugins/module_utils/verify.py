@@ -143,7 +143,8 @@ class Verifier:
 
     def disk(self) -> None:
         """Space left where images, volumes and logs lie."""
-        usage = shutil.disk_usage("/var/lib/docker" if os.path.isdir("/var/lib/docker") else self.root)
+        place = str(self.docker.info().get("DockerRootDir") or self.root)
+        usage = shutil.disk_usage(place if os.path.isdir(place) else self.root)
         self.facts["disk"] = "{0:.1f} of {1:.1f} GB free".format(usage.free / 1e9, usage.total / 1e9)
         self.facts["last_backup"] = backup(self.root, time.time())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -11,6 +12,9 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import checks, quick_
 
 BOOLEANS_STRINGS = frozenset(word for word in BOOLEANS if isinstance(word, str))
 STRICT = "landfall_strict_variables"
+FILLED = "filled"  # our own mark in a spec: the role has a value for this secret
+EMPTY = ('""', "''", "~", "null")
+DEFAULTS = os.path.join("defaults", "main.yml")
 SPEC = os.path.join("meta", "argument_specs.yml")
 
 
@@ -23,7 +27,37 @@ def role_specs(roles_folder: str) -> Dict[str, Dict[str, Any]]:
             with open(path, encoding="utf-8") as handle:
                 document = quick_yaml.load(handle.read())
             result[role] = dict(document["argument_specs"]["main"].get("options") or {})
+            secret = [n for n, option in result[role].items() if option.get("no_log") and option.get("type") == "str"]
+            for name in _with_value(os.path.join(roles_folder, role, DEFAULTS), secret) if secret else []:
+                result[role][name] = {**result[role][name], FILLED: True}
     return result
+
+
+def _with_value(path: str, names: Iterable[str]) -> List[str]:
+    """Those of ``names`` that a role's defaults set to something."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as handle:
+        text = handle.read()
+    found = [(name, re.search(r"^{0}:[ \t]*(\S.*)$".format(re.escape(name)), text, re.MULTILINE)) for name in names]
+    return [name for name, match in found if match and match.group(1).strip() not in EMPTY]
+
+
+def empty_secrets(spec: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> List[str]:
+    """Refuse a secret that is set to nothing where the role has one: it would protect nothing, or fail much later.
+
+    A password of nobody (``<x>_user`` is empty, too) is meant.
+    """
+    faults = []
+    for name, option in sorted(spec.items()):
+        value = values.get(name, "-")
+        if not option.get(FILLED) or (value is not None and (not isinstance(value, str) or value.strip())):
+            continue
+        user = re.sub("password$", "user", name)
+        if user != name and user in values and not values[user]:
+            continue
+        faults.append("{0}: is empty; leave it out for the role's own, or set it from Ansible Vault".format(name))
+    return faults
 
 
 def text_for_boolean(name: str, value: Any, option: Mapping[str, Any]) -> List[str]:
@@ -86,6 +120,7 @@ def inventory_faults(
         if collected is not None:
             collected[role] = values
         faults += required_faults(specs[role], values)
+        faults += empty_secrets(specs[role], values)
         # What is missing at the top was just told
         given = {name: {**option, "required": False} for name, option in specs[role].items()}
         checked = ArgumentSpecValidator(given).validate(values)
