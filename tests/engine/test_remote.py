@@ -50,6 +50,16 @@ def test_no_interpreter_is_discovered(named: str, python: str) -> None:
     assert remote.interpreter({"ansible_python_interpreter": named}, action) == python
 
 
+def answering(said: dict[str, Any]) -> SimpleNamespace:
+    """An action plugin whose connection takes programs by their standard input."""
+    connection = SimpleNamespace(has_pipelining=True, become=None, get_option={"pipelining": True}.__getitem__)
+    return SimpleNamespace(
+        _connection=connection,
+        _compute_environment_string=str,
+        _low_level_execute_command=lambda *_a, **_k: said,
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -64,12 +74,12 @@ def test_no_interpreter_is_discovered(named: str, python: str) -> None:
     ],
 )
 def test_a_program_that_does_not_end_well_says_why(said: dict[str, Any], words: str) -> None:
-    action = SimpleNamespace(_compute_environment_string=str, _low_level_execute_command=lambda *_a, **_k: said)
+    action = answering(said)
     with pytest.raises(remote.TripError, match=words):
         remote.ask(action, "python3", "")
 
 
 def test_what_the_login_says_is_no_part_of_the_answer() -> None:
     said = {"rc": 0, "stdout": f'Welcome!\n{remote.MARK}{{"a": 1}}\nBye.\n', "stderr": "warning"}
-    action = SimpleNamespace(_compute_environment_string=str, _low_level_execute_command=lambda *_a, **_k: said)
+    action = answering(said)
     assert remote.ask(action, "python3", "") == {"a": 1}

@@ -10,12 +10,11 @@ from typing import Any, Dict, Mapping, Optional
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, secrets, session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, seam, secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -53,14 +52,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         try:
             answer = self._trip(options, rendered, whole, plan, state, task_vars)
         finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+            seam.forget_files(self)
         if not self._task.check_mode and not answer.get("failed"):
             stale_now = sorted({*state.get("stale", []), options["name"]})
             # The next component may have an image of the same context, which is then not sent again
             images = {**state["images"], **{image: {"id": "", "labels": {}} for image in plan.missing_images}}
             answer["ansible_facts"] = session.as_fact({**state, "stale": stale_now, "images": images})
             answer["_ansible_verbose_override"] = True
-        self._report(options["name"], answer)
+        self._report(options["name"], task_vars, answer)
         result.update(answer)
         return result
 
@@ -172,8 +171,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         task_vars: Mapping[str, Any],
     ) -> None:
         shipping = Shipping(
-            self._send_file,
-            lambda line: Display().display("  {0}: {1}".format(options["name"], line)),
+            lambda path: seam.send_file(self, path),
+            lambda line: seam.say(task_vars, "{0}: {1}".format(options["name"], line)),
             str(self._variable("landfall_image_archives", task_vars, "")),
             str(self._variable("landfall_context_limit", task_vars, "1GB")),
         )
@@ -185,25 +184,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         except (ShippingError, ContextError, OSError, ValueError) as error:
             raise AnsibleActionFail("{0}: {1}; nothing was changed".format(options["name"], error)) from error
 
-    def _remote_path(self, name: str) -> str:
-        if self._connection._shell.tmpdir is None:
-            self._make_tmp_path()
-        return str(self._connection._shell.join_path(self._connection._shell.tmpdir, name))
-
-    def _send_file(self, path: str) -> str:
-        return str(self._transfer_file(path, self._remote_path(os.path.basename(path))))
-
-    def _report(self, name: str, answer: Mapping[str, Any]) -> None:
+    def _report(self, name: str, task_vars: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         if answer.get("failed"):
             if answer.get("undone"):
-                Display().display("  {0}: undone; {1}".format(name, answer["undone"]))
+                seam.say(task_vars, "{0}: undone; {1}".format(name, answer["undone"]))
             return
         took = ", ".join(
             "{0} {1:.1f} s".format(key, value) for key, value in answer.get("seconds", {}).items() if value >= 0.05
         )
         would = "would be " if self._task.check_mode else ""
-        Display().display(
-            "  {0}: {1}{2}{3}".format(name, would, answer.get("action"), " ({0})".format(took) if took else "")
+        seam.say(
+            task_vars, "{0}: {1}{2}{3}".format(name, would, answer.get("action"), " ({0})".format(took) if took else "")
         )
         for line in [*answer.get("reasons", [])[:5], *answer.get("notes", [])]:
-            Display().display("    {0}".format(line))
+            seam.say(task_vars, "  {0}".format(line))

@@ -6,8 +6,7 @@ from typing import Any, Dict, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-from ansible_collections.landfall.vps.plugins.plugin_utils import session
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_settle
 
 DEFAULTS = {
@@ -41,5 +40,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             raise AnsibleActionFail("what was placed cannot be started: {0}".format(error)) from error
         for component, outcome in sorted(result.get("components", {}).items()):
             if "seconds" in outcome:
-                Display().display("  {0}: serves, after {1:.1f} s".format(component, outcome["seconds"]))
+                seam.say(task_vars, "{0}: serves, after {1:.1f} s".format(component, outcome["seconds"]))
         return result

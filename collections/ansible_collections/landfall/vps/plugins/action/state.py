@@ -10,9 +10,8 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
-from ansible_collections.landfall.vps.plugins.plugin_utils import claims, preflight, secrets, session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import claims, preflight, seam, secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
@@ -90,8 +89,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         task_vars: Mapping[str, Any],
     ) -> Tuple[List[str], List[str]]:
         """(faults, notes) of the VPS for what this inventory wants of it."""
-        roles = [str(role) for role in task_vars.get("ansible_role_names") or []]
-        tags = task_vars.get("ansible_run_tags") or [], task_vars.get("ansible_skip_tags") or []
+        roles = [str(role) for role in seam.roles_of_play(task_vars)]
+        tags = seam.run_tags(task_vars), task_vars.get("ansible_skip_tags") or []
         want = wanted(values, [role for role in roles if selected(role, roles, *tags)])
         known, notes = self._architectures(state, want, args, task_vars)
         network = whole.network_request()
@@ -144,7 +143,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     def _foreign(self, state: Dict[str, Any], whole: stack.Stack, task_vars: Dict[str, Any]) -> List[str]:
         """What is somebody else's and has a name that this run wants."""
-        roles = claims.selected(task_vars.get("ansible_role_names") or [], task_vars.get("ansible_run_tags") or [])
+        roles = claims.selected(seam.roles_of_play(task_vars), seam.run_tags(task_vars))
         place = os.path.dirname(str(task_vars["role_path"]))
         return claims.clashes(state, whole, place, roles, self._templar, self._loader, task_vars)
 
@@ -155,7 +154,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         secrets.heard, secrets.rehearsing = [], bool(self._task.check_mode)
         faults = self._faults_of_variables(task_vars, values)
         for line in secrets.grouped(secrets.heard):
-            Display().display("  secrets: {0}".format(line))
+            seam.say(task_vars, "secrets: {0}".format(line))
         folder = str(self._templar.template(task_vars.get("landfall_secrets_dir", "")))
         inside = folder.startswith(str(task_vars.get("inventory_dir")) + os.sep)
         strays = secrets.strays(folder) if inside and not secrets.rehearsing else []
@@ -171,7 +170,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         apart = {**(task_vars.get("ansible_facts") or {}), **self._task.get_vars()}
         names = [name for name in task_vars if name not in apart]
         found = inventory_faults(
-            task_vars.get("ansible_role_names") or [],
+            seam.roles_of_play(task_vars),
             specs,
             names,
             lambda name: self._templar.template(task_vars[name]),
@@ -194,7 +193,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             return bool(boolean(self._templar.template(task_vars.get(role + "_enabled", True)), strict=False))
 
         roles = os.path.dirname(str(task_vars["role_path"]))
-        return dashboard_faults(roles, task_vars.get("ansible_role_names") or [], state["files"], enabled)
+        return dashboard_faults(roles, seam.roles_of_play(task_vars), state["files"], enabled)
 
     def _refuse(self, found: Found, task_vars: Dict[str, Any], more: str = "") -> None:
         parts = []
@@ -236,11 +235,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         told = self._answer(lambda: run_recover(self, python, state["root"], network, *who), task_vars, [])
         for line in [*told["notes"], told["busy"]]:
             if line:
-                Display().display("  " + line)
+                seam.say(task_vars, line)
         return self._answer(lambda: read_state(self, python, state["root"], files), task_vars, [])
 
     def _no_sudo(self, task_vars: Dict[str, Any], said: str) -> str:
-        user = task_vars.get("ansible_user") or self._play_context.remote_user or "the SSH user"
+        user = seam.remote_user(self, task_vars)
         return (
             "rights: {0} cannot use sudo on {1}; nothing was changed. Allow it without a password, or pass "
             "--ask-become-pass. sudo said: {2}".format(user, task_vars["inventory_hostname"], said)

@@ -9,11 +9,10 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
-from ansible.utils.display import Display
 from ansible_collections.landfall.vps.plugins.module_utils.signals import sentence
 from ansible_collections.landfall.vps.plugins.module_utils.spec import VERIFY
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_verify
 
 COLUMNS = ("component", "health", "targets", "version", "seconds")
@@ -37,15 +36,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             raise AnsibleActionFail("the VPS cannot be verified: {0}".format(error)) from error
         result.update(answer)
         for line in table(answer.get("rows", []), COLUMNS):
-            Display().display("  " + line)
+            seam.say(task_vars, line)
         for name, value in sorted(answer.get("facts", {}).items()):
-            Display().display("  {0}: {1}".format(name.replace("_", " "), sentence(value)))
+            seam.say(task_vars, "{0}: {1}".format(name.replace("_", " "), sentence(value)))
         faults = answer.get("faults", [])
         if faults:
             lines = ["- {where}: {what}\n  -> {do}".format(**fault) for fault in faults]
             if self._task.args.get("status"):
                 for line in lines:
-                    Display().display("  " + line)
+                    seam.say(task_vars, line)
                 return result
             result.update(
                 failed=True, msg="{0} of what was verified is wrong:\n{1}".format(len(faults), "\n".join(lines))
@@ -55,13 +54,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _arguments(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         roles_folder = os.path.dirname(str(task_vars["role_path"]))
         roles = [name for name in self._stack(roles_folder, task_vars) if _deploys(os.path.join(roles_folder, name))]
-        templar = self._templar.copy_with_new_env(
-            available_variables={**self._defaults(roles_folder, task_vars), **task_vars}
-        )
+        templar = seam.templar_with(self._templar, {**self._defaults(roles_folder, task_vars), **task_vars})
 
         def value(expression: str) -> Any:
             try:
-                return templar.evaluate_expression(trust_as_template(expression))
+                return seam.evaluate(templar, expression)
             except Exception as error:
                 raise AnsibleActionFail("what to expect cannot be told: {0}: {1}".format(expression, error)) from error
 
@@ -88,7 +85,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     def _stack(self, roles_folder: str, task_vars: Mapping[str, Any]) -> List[str]:
         """Roles of this play in start order; those of site.yml when the play only verifies."""
-        own = [name for name in task_vars["ansible_play_role_names"] if name not in ("verify", "landfall")]
+        own = [
+            name
+            for name in seam.roles_of_play(task_vars, with_dependencies=False)
+            if name not in ("verify", "landfall")
+        ]
         if own:
             return own
         with open(os.path.join(os.path.dirname(roles_folder), "site.yml"), encoding="utf-8") as handle:
@@ -97,13 +98,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     def _defaults(self, roles_folder: str, task_vars: Mapping[str, Any]) -> Dict[str, Any]:
         """Defaults of all roles; what a play that deploys them would have anyway."""
-        if [name for name in task_vars["ansible_play_role_names"] if name not in ("verify", "landfall")]:
+        if [
+            name
+            for name in seam.roles_of_play(task_vars, with_dependencies=False)
+            if name not in ("verify", "landfall")
+        ]:
             return {}
         result: Dict[str, Any] = {}
         for role in sorted(os.listdir(roles_folder)):
             path = os.path.join(roles_folder, role, "defaults", "main.yml")
             if os.path.exists(path):
-                result.update(self._loader.load_from_file(path, cache="none", trusted_as_template=True) or {})
+                result.update(seam.load_trusted(self._loader, path) or {})
         return result
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
-from ansible.utils.display import Display
-from ansible_collections.landfall.vps.plugins.plugin_utils import secrets, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam, secrets, session
 
 DOCUMENTATION = r"""
 ---
@@ -74,7 +73,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
             before = self._folder(known)
             folder = secrets.root_for(before, [known.get("inventory_dir") or "", known.get("playbook_dir") or ""])
             run = session.run_id()
-            store = secrets.Store(folder, before, rehearse, run, _tell, lambda: self._hosts(known))
+            store = secrets.Store(
+                folder, before, rehearse, run, lambda text: _tell(known, text), lambda: self._hosts(known)
+            )
             alphabet = secrets.characters(self.get_option("chars"))
             return [store.get(str(t), host, t in shared, self.get_option("length"), alphabet) for t in terms]
         except secrets.SecretError as error:
@@ -105,8 +106,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
         return result
 
 
-def _tell(text: str) -> None:
+def _tell(known: Mapping[str, Any], text: str) -> None:
     if secrets.heard is not None:
         secrets.heard.append(text)
     elif "would be" not in text:  # under --check each task asks anew, and the first one has told
-        Display().display("  secrets: {0}".format(text))
+        seam.say(known, "secrets: {0}".format(text))

@@ -10,6 +10,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import RenderError, names_in, rendered_compose
 from ansible_collections.landfall.vps.plugins.plugin_utils.stack import Stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
@@ -28,7 +29,7 @@ def _names(
 ) -> Tuple[List[str], List[str]]:
     """(containers, volumes) of a role's component as its compose file declares them. Raises what rendering raises."""
     place = os.path.join(roles, role)
-    tasks = loader.load_from_file(os.path.join(place, "tasks", "main.yml"), cache="none", trusted_as_template=True)
+    tasks = seam.load_trusted(loader, os.path.join(place, "tasks", "main.yml"))
     task = next(task for task in tasks if COMPONENT in task)
     values = {**task_vars, "role_path": place, **(task.get("vars") or {})}
     folders = [os.path.join(place, "templates"), os.path.join(roles, "landfall", "templates")]

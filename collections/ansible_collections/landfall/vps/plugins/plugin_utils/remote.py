@@ -13,7 +13,6 @@ import re
 from types import ModuleType
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import (
     applying,
@@ -40,6 +39,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     trip,
     verify,
 )
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
 MARK = "landfall-answer:"
 READ = (docker_api, records, sockets, surroundings, host)
@@ -98,22 +98,20 @@ def interpreter(task_vars: Mapping[str, Any], action: ActionBase) -> str:
     """The Python to run: the inventory's, the configuration's, or the distribution's own; none is discovered."""
     named = task_vars.get("ansible_python_interpreter")
     if named is None:
-        named = constants.config.get_config_value("INTERPRETER_PYTHON", variables=dict(task_vars))
-    python = str(action._templar.template(named))
+        named = seam.configured_python(task_vars)
+    python = str(seam.template(action, named))
     return "/usr/bin/python3" if python.startswith("auto") else python
 
 
 def ask(action: ActionBase, python: str, text: str) -> Dict[str, Any]:
     """What ``program`` answers on the VPS. Raises TripError; AnsibleError where the connection or sudo fails."""
-    # -I and -S: neither the user's environment nor site packages have a say, and none of them are searched
-    command = "{0} {1} -IS -".format(action._compute_environment_string(), python).strip()
-    said = action._low_level_execute_command(command, in_data=text.encode())
-    found = re.search("^{0}(.*)$".format(re.escape(MARK)), said["stdout"], re.MULTILINE)
-    if said["rc"] != 0 or not found:
+    said = seam.run(action, python, text)
+    found = re.search("^{0}(.*)$".format(re.escape(MARK)), said.stdout, re.MULTILINE)
+    if said.rc != 0 or not found:
         # Of a traceback the last line is what went wrong
-        told = (said["stderr"].strip() or said["stdout"].strip() or "nothing was said").splitlines()[-1]
-        hint = "; install python3 there, or set ansible_python_interpreter" if said["rc"] in (126, 127) else ""
-        raise TripError("{0} ended with {1}: {2}{3}".format(python, said["rc"], told[-2000:], hint))
+        told = (said.stderr.strip() or said.stdout.strip() or "nothing was said").splitlines()[-1]
+        hint = "; install python3 there, or set ansible_python_interpreter" if said.rc in (126, 127) else ""
+        raise TripError("{0} ended with {1}: {2}{3}".format(python, said.rc, told[-2000:], hint))
     answer: Dict[str, Any] = json.loads(found.group(1))
     return answer
 

@@ -1,0 +1,170 @@
+"""Where the engine touches what Ansible does not promise to keep: this file, and no other.
+
+Each function says what it does without: a version of Ansible that lacks something costs speed, never a result. ``make
+cores`` runs all of it on every ansible-core that the collection supports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+
+from ansible import constants
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.action import ActionBase
+from ansible.release import __version__
+from ansible.template import Templar, trust_as_template
+from ansible.utils.display import Display
+from jinja2 import FileSystemBytecodeCache
+
+PROGRAM = "landfall.vps.program"
+
+
+class Said(NamedTuple):
+    """How a program on the VPS ended, and what it printed."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
+def pipes(action: ActionBase) -> bool:
+    """Whether a program may be sent to the standard input of a command: the connection, become and the user allow it.
+
+    Not where ``become_method: su`` needs a terminal, nor where pipelining is switched off, as it must be for a sudo
+    that does.
+    """
+    if not hasattr(action, "_low_level_execute_command"):
+        return False
+    connection = action._connection
+    become = getattr(connection, "become", None)
+    if not getattr(connection, "has_pipelining", False):
+        return False
+    if become is not None and not getattr(become, "pipelining", True):
+        return False
+    try:
+        return bool(connection.get_option("pipelining"))
+    except KeyError:
+        return bool(getattr(action._play_context, "pipelining", False))
+
+
+def run(action: ActionBase, python: str, text: str) -> Said:
+    """Run the Python program ``text`` on the VPS, by its standard input or else by an ordinary module.
+
+    The module costs half a second more in each trip, and its arguments lie in a file of mode 0600 on the VPS until it
+    has ended. Raises AnsibleError where the connection or sudo fails.
+    """
+    if pipes(action):
+        environment = getattr(action, "_compute_environment_string", str)()
+        # -I and -S: neither the user's environment nor site packages have a say, and none of them are searched
+        command = "{0} {1} -IS -".format(environment, python).strip()
+        said = action._low_level_execute_command(command, in_data=text.encode())
+        return Said(int(said["rc"]), str(said["stdout"]), str(said["stderr"]))
+    answer = action._execute_module(
+        module_name=PROGRAM, module_args={"source": text}, task_vars={"ansible_python_interpreter": python}
+    )
+    if "ended" in answer:
+        return Said(int(answer["ended"]), str(answer.get("stdout", "")), str(answer.get("stderr", "")))
+    told = answer.get("module_stderr") or answer.get("msg") or answer.get("module_stdout") or ""
+    return Said(int(answer.get("rc") or 1), "", str(told))
+
+
+def template(action: ActionBase, value: Any) -> Any:
+    """``value`` with its templates replaced by the variables of the task."""
+    return action._templar.template(value)
+
+
+def configured_python(task_vars: Mapping[str, Any]) -> str:
+    """The interpreter that ansible.cfg names, which may be a word for discovering one."""
+    config = getattr(constants, "config", None)
+    return str(config.get_config_value("INTERPRETER_PYTHON", variables=dict(task_vars))) if config else "auto"
+
+
+def send_file(action: ActionBase, path: str) -> str:
+    """Send a file to a folder of this task on the VPS and return where it lies; ``forget_files`` removes it."""
+    shell = action._connection._shell
+    if shell.tmpdir is None:
+        action._make_tmp_path()
+    return str(action._transfer_file(path, str(shell.join_path(shell.tmpdir, os.path.basename(path)))))
+
+
+def forget_files(action: ActionBase) -> None:
+    """Remove what ``send_file`` sent."""
+    action._remove_tmp_path(action._connection._shell.tmpdir)
+
+
+def remote_user(action: ActionBase, task_vars: Mapping[str, Any]) -> str:
+    """Who logs in, for messages."""
+    named = task_vars.get("ansible_user") or getattr(action._play_context, "remote_user", "")
+    return str(named or "the SSH user")
+
+
+def roles_of_play(task_vars: Mapping[str, Any], with_dependencies: bool = True) -> List[str]:
+    """Names of the roles of this play, in their order."""
+    name = "ansible_role_names" if with_dependencies else "ansible_play_role_names"
+    return [str(role) for role in task_vars.get(name) or []]
+
+
+def run_tags(task_vars: Mapping[str, Any]) -> List[str]:
+    """What ``--tags`` says."""
+    return [str(tag) for tag in task_vars.get("ansible_run_tags") or []]
+
+
+def say(task_vars: Mapping[str, Any], line: str) -> None:
+    """Print a line at once, below the banner of the task; with several hosts it says whose it is.
+
+    The line goes through the main process, which prints the banner first, as long as ``display_skipped_hosts`` and
+    ``display_ok_hosts`` let it know that there will be something to show.
+    """
+    hosts = task_vars.get("ansible_play_hosts_all") or []
+    whose = "{0}: ".format(task_vars.get("inventory_hostname")) if len(hosts) > 1 else ""
+    Display().display("  {0}{1}".format(whose, line))
+
+
+def warn(task_vars: Mapping[str, Any], line: str) -> None:
+    """Print a warning about this host."""
+    Display().warning("{0}: {1}".format(task_vars.get("inventory_hostname"), line))
+
+
+def trusted(text: str) -> Any:
+    """``text`` as a template that Ansible is allowed to evaluate."""
+    return trust_as_template(text)
+
+
+def fresh_templar() -> Templar:
+    """Templating without any variable."""
+    return Templar(loader=DataLoader(), variables={})
+
+
+def templar_with(templar: Templar, values: Mapping[str, Any], folders: Sequence[str] = ()) -> Templar:
+    """Templating with ``values`` in place of the task's variables; ``folders`` are searched for what is included."""
+    more: Dict[str, Any] = {"searchpath": list(folders)} if folders else {}
+    return templar.copy_with_new_env(available_variables=values, **more)
+
+
+def evaluate(templar: Templar, expression: str) -> Any:
+    """The value of an expression. Raises AnsibleError."""
+    return templar.evaluate_expression(trust_as_template(expression))
+
+
+def load_trusted(loader: DataLoader, path: str) -> Any:
+    """A YAML file of ours, whose templates may be evaluated."""
+    return loader.load_from_file(path, cache="none", trusted_as_template=True)
+
+
+def keep_compiled(templar: Templar, overrides: Mapping[str, Any]) -> None:
+    """Let Jinja keep compiled template files, as compiling them takes longer than all else in a run without changes.
+
+    Jinja keeps them in a folder that only this user may enter and looks each one up by path and content; settings and
+    versions, which it does not look at, go into the file names. The text of variables is not kept, as it may be secret.
+    Without its environment nothing is kept, and all works as well, if slower.
+    """
+    environment = getattr(getattr(templar, "_engine", None), "environment", None)
+    if environment is None:
+        return
+    settings = hashlib.sha256(repr((__version__, sorted(overrides.items()))).encode()).hexdigest()[:12]
+    try:
+        environment.bytecode_cache = FileSystemBytecodeCache(pattern="__landfall_{0}_%s.cache".format(settings))
+    except (RuntimeError, OSError):  # no such folder can be made, or somebody else owns it
+        environment.bytecode_cache = None
