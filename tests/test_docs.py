@@ -48,10 +48,26 @@ def _headings(text: str) -> list[str]:
     return HEADING.findall(FENCE.sub("", text))
 
 
+def _sections(text: str) -> list[tuple[str, bool]]:
+    """Every heading, and whether a word stands below it: its own, or one of a section inside it."""
+    parts = re.split(r"(?m)^(?=#+ )", FENCE.sub("code", text))
+    found = []
+    for at, part in enumerate(parts):
+        heading, _, below = part.partition("\n")
+        level = len(heading) - len(heading.lstrip("#"))
+        if not level:
+            continue
+        for other in parts[at + 1 :]:
+            if len(other) - len(other.lstrip("#")) <= level:
+                break
+            below += other.partition("\n")[2]
+        found.append((heading, re.search(r"\w", below) is not None))
+    return found
+
+
 def missing_sections(text: str, wanted: list[str]) -> list[str]:
     """Return what of ``wanted`` is in no heading that has something below it."""
-    parts = re.split(r"(?m)^(?=#+ )", text)
-    full = [part.splitlines()[0] for part in parts if len(part.strip().splitlines()) > 1 or part.startswith("## ")]
+    full = [heading for heading, told in _sections(text) if told]
     return [words for words in wanted if not any(words.lower() in heading.lower() for heading in full)]
 
 
@@ -64,6 +80,15 @@ def test_a_missing_section_is_noticed() -> None:
     assert missing_sections("# A\n\nx\n\n## B\n\ny\n", ["A", "B"]) == []
     assert missing_sections("# A\n\nx\n", ["A", "B"]) == ["B"]
     assert missing_sections("# A\n\nB\n", ["B"]) == ["B"]
+    assert missing_sections("# A\n\nx\n\n## B\n\n## C\n\nz\n", ["B"]) == ["B"], "without a word"
+    assert missing_sections("# A\n\nx\n\n## B\n\n---\n", ["B"]) == ["B"], "a line is no word"
+    assert missing_sections("# A\n\n## B\n\n### C\n\nz\n", ["A", "B", "C"]) == [], "a section inside counts"
+    assert missing_sections("## B\n\n```sh\n# ls\n```\n", ["B"]) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(rolekit.ROOT)))
+def test_no_section_is_without_a_word(page: Path) -> None:
+    assert [heading for heading, told in _sections(page.read_text(encoding="utf-8")) if not told] == []
 
 
 # ---------------------------------------------------------------- links
