@@ -13,7 +13,7 @@ SCENARIO ?= default
 IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
-.PHONY: help venv lock engine images demo demo-down test lint unit app-test molecule bench docs clean
+.PHONY: help venv environments lock engine images demo demo-down check test lint unit app-test molecule bench docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -26,8 +26,14 @@ demo-down: $(VENV) ## remove the VPS of `make demo` and its secrets
 	@$(TESTBED) down --name landfall-vps
 	rm -rf inventory/demo/secrets
 
-test: $(VENV) engine ## everything below, with the time of each stage (SCENARIO does not matter here)
+check: $(VENV) engine ## for daily work, some minutes: lint, unit and one deploy of the whole stack
+	@$(TESTBED) check
+
+test: $(VENV) engine ## everything below and all scenarios, two stages at a time (JOBS=1: one), with the time of each
 	@$(TESTBED) test
+
+environments: $(VENV)
+	$(APP) venv
 
 lint: $(VENV) ## ruff, mypy, yamllint, ansible-lint (production profile)
 	ruff check .
@@ -39,7 +45,7 @@ lint: $(VENV) ## ruff, mypy, yamllint, ansible-lint (production profile)
 
 unit: $(VENV) engine ## tests that need no host, on all cores (the engine runs programs that need all their files)
 	$(APP) venv
-	pytest -n auto --durations 10
+	pytest -n auto
 
 app-test: $(VENV) ## the application's own tests, against a real Redis and both databases
 	$(APP) deps test

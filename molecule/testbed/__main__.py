@@ -35,6 +35,7 @@ def parse() -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True)
     told = {"images": "build all images", "up": "create a VPS", "down": "remove a VPS",
             "used": "say which images a VPS runs", "test": "run all stages of `make test`",
+            "check": "run those of `make check`",
             "clean": "remove everything that the test bed made on this machine's engine"}  # fmt: skip
     sub = {verb: verbs.add_parser(verb, help=text) for verb, text in told.items()}
     for verb in ("up", "down", "used"):
@@ -43,14 +44,16 @@ def parse() -> argparse.Namespace:
         sub[verb].add_argument("--images", choices=["auto", "offline", "registry"], default="auto")
     sub["up"].add_argument("--image", choices=["vps", "vps-docker"], default="vps")
     sub["up"].add_argument("--container", default="", help="what the engine calls it, where NAME is another checkout's")
-    sub["test"].add_argument("scenarios", nargs="*", default=list(stages.SCENARIOS))
+    sub["test"].add_argument("scenarios", nargs="*", default=stages.scenarios())
     return parser.parse_args()
 
 
 def perform(args: argparse.Namespace) -> int:
     """Do what the command line says; return the exit status."""
     if args.verb == "test":
-        return stages.run_all(args.scenarios)
+        return stages.run_all(stages.plan(args.scenarios))
+    if args.verb == "check":
+        return stages.run_all(stages.check())
     if args.verb == "images":
         preload = build(args.images)
         if preload:
