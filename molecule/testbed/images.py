@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import json
 import os
 import shutil
@@ -232,16 +232,12 @@ def load_archives(progress: Progress) -> dict[str, str]:
 
 def app_reference() -> str:
     """Return the reference that the engine expects of the application built from app/."""
-    path = ROOT / "collections/ansible_collections/landfall/vps/plugins/module_utils/context.py"
-    if not path.is_file():
-        return "landfall/app:dev"
-    spec = importlib.util.spec_from_file_location("landfall_context", path)
-    if spec is None or spec.loader is None:
-        raise TestbedError(f"{path} is not a Python module")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return f"landfall/app:{module.digest(str(ROOT / 'app'))[:12]}"
+    # The engine's own file, as Ansible sees it; a namespace package, since Ansible's loader is not asked here
+    home = str(ROOT / "collections")
+    if home not in sys.path:
+        sys.path.insert(0, home)
+    context = importlib.import_module("ansible_collections.landfall.vps.plugins.module_utils.context")
+    return f"landfall/app:{context.build_tag({'context': str(ROOT / 'app')})}"
 
 
 def build_app(progress: Progress, base: str) -> tuple[str, str]:
