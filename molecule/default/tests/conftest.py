@@ -15,6 +15,12 @@ LOAD = ["--seconds", "45", "--rate", "10", "--settle", "60"]  # seconds, request
 
 
 @pytest.fixture(scope="session")
+def vps() -> str:
+    """Give the name by which ssh knows the VPS."""
+    return VPS
+
+
+@pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, str]]:
     """Give the addresses here of the servers that answer queries, by the language they speak."""
     with probe.tunnel(VPS, PROMETHEUS, LOKI) as bases:
