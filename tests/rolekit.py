@@ -88,6 +88,10 @@ def inventory(secrets: Path, **more: Any) -> Dict[str, Any]:
         inventory_hostname="vps",
         inventory_dir=str(secrets),
         ansible_facts={},
+        ansible_role_names=role_names(),
+        ansible_play_role_names=role_names(),
+        ansible_run_tags=["all"],
+        ansible_skip_tags=[],
         ansible_check_mode=False,
         role_path=str(ROLES / "landfall"),
     )

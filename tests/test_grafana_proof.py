@@ -108,6 +108,12 @@ class Grafana:
         """Save a dashboard as somebody does in the browser."""
         return requests.post(f"{self.url}/api/dashboards/db", json={"dashboard": board}, auth=("admin", OLD), timeout=5)
 
+    def set_password(self) -> None:
+        """What a deployment runs before its proof, and verify never."""
+        script = ["bash", str(self.folder / "grafana/config/password.sh")]
+        done = subprocess.run(script, env=self.path, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (0, "password set\n"), done.stderr
+
     def prove(self) -> tuple[int, str]:
         """The exit status of the proof, and what it says."""
         script = ["bash", str(self.folder / "grafana/config/prove.sh")]
@@ -187,13 +193,27 @@ def test_what_somebody_made_under_the_uid_of_a_missing_one_is_not_it(grafana: Gr
     assert "bad--x.json (taken)" in grafana.prove()[1]
 
 
-def test_the_password_is_reset_when_it_changes(grafana: Grafana) -> None:
+def test_the_proof_tells_of_another_password_and_changes_nothing(grafana: Grafana) -> None:
     grafana.start()
     assert _until(grafana.proven)
     grafana.stop()
     grafana.configure(grafana_admin_password=NEW)
     grafana.start()
+    status, said = grafana.prove()
+    assert (status, "docker exec grafana bash " in said and "/password.sh" in said) == (1, True), said
+    assert "set grafana_admin_password to the new one" in said
+    assert (grafana.status("/api/user", NEW), grafana.status("/api/user", OLD)) == (401, 200)
+
+
+def test_a_deployment_sets_the_password_when_it_changes(grafana: Grafana) -> None:
+    grafana.start()
+    grafana.set_password()
+    assert _until(grafana.proven)
+    grafana.stop()
+    grafana.configure(grafana_admin_password=NEW)
+    grafana.start()
     assert grafana.status("/api/user", NEW) == 401, "Grafana takes the password in on its first start only"
+    grafana.set_password()
     assert _until(grafana.proven), grafana.prove()
     assert (grafana.status("/api/user", NEW), grafana.status("/api/user", OLD)) == (200, 401)
 

@@ -12,7 +12,8 @@ from ansible_collections.landfall.vps.plugins.module_utils import compose, conve
 from ansible_collections.landfall.vps.plugins.module_utils.plan import fingerprint, plan
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
 
-LIVE = "grafana/dashboards.d/"
+FOLDER = "boards/dashboards.d"
+LIVE = FOLDER + "/"
 
 
 def board(uid: Any = "mine") -> bytes:
@@ -55,9 +56,9 @@ def test_roles_are_looked_at_together_before_anything_changes(tmp_path: Path) ->
     ship(tmp_path, "one", "a.json", board())
     ship(tmp_path, "my_two", "b.json", board())
     ship(tmp_path, "elsewhere", "c.json", board())
-    [fault] = dashboard_faults(str(tmp_path), ["one", "my_two", "none"], {}, lambda role: True)
+    [fault] = dashboard_faults(str(tmp_path), ["one", "my_two", "none"], {}, lambda role: True, [FOLDER])
     assert "roles/one/files/dashboards/a.json: its uid mine is that of roles/my_two/files/dashboards/b.json" in fault
-    assert dashboard_faults(str(tmp_path), ["one", "my_two"], {}, lambda role: role == "one") == []
+    assert dashboard_faults(str(tmp_path), ["one", "my_two"], {}, lambda role: role == "one", [FOLDER]) == []
 
 
 def test_what_lies_on_the_vps_unchanged_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,10 +68,12 @@ def test_what_lies_on_the_vps_unchanged_is_not_parsed_again(tmp_path: Path, monk
     }
     ship(tmp_path, "off", "c.json", b"nonsense")
     monkeypatch.setattr(dashboards, "faults", lambda *_: pytest.fail("parsed"))
-    assert dashboard_faults(str(tmp_path), ["one", "my_two", "off"], marks, lambda role: role != "off") == []
+    assert dashboard_faults(str(tmp_path), ["one", "my_two", "off"], marks, lambda role: role != "off", [FOLDER]) == []
     monkeypatch.undo()
     ship(tmp_path, "my_two", "b.json", board())
-    assert len(dashboard_faults(str(tmp_path), ["one", "my_two", "off"], marks, lambda role: role != "off")) == 1
+    assert (
+        len(dashboard_faults(str(tmp_path), ["one", "my_two", "off"], marks, lambda role: role != "off", [FOLDER])) == 1
+    )
 
 
 def place(root: Path, path: str, content: bytes) -> None:
@@ -88,7 +91,14 @@ def converger(root: Path, contents: dict[str, bytes]) -> converge.Converger:
         "reload_files": [],
         "meta": {"uid": 0},
     }
-    request = {"root": str(root), "desired": desired, "run": "x:1", "who": "me@x", "network": {"name": "landfall"}}
+    request = {
+        "root": str(root),
+        "desired": desired,
+        "run": "x:1",
+        "who": "me@x",
+        "network": {"name": "landfall"},
+        "boards": [FOLDER],
+    }
     engine: Any = SimpleNamespace(path="/nowhere", images=dict)
     worker = converge.Converger({**request, "contents": {}}, engine)
     worker.staged = str(root / "staged")
@@ -113,10 +123,10 @@ def test_a_component_may_move_its_dashboard_to_another_file(tmp_path: Path) -> N
     files = {LIVE + "mine--new.json": fingerprint(board(), 0o644, 0)}
     changes = {LIVE + "mine--new.json": "create", LIVE + "mine--old.json": "remove"}
     place(tmp_path / "staged", LIVE + "mine--new.json", board())
-    assert dashboards.placed_faults(str(tmp_path), str(tmp_path / "staged"), files, changes) == []
+    assert dashboards.placed_faults(str(tmp_path), str(tmp_path / "staged"), files, changes, [FOLDER]) == []
 
 
 def test_a_trip_for_something_else_reads_no_dashboard(tmp_path: Path) -> None:
     place(tmp_path, LIVE + "theirs--z.json", board())
     wanted = {LIVE + "mine--a.json": "…", "mine/compose.yaml": "…"}
-    assert dashboards.placed_faults(str(tmp_path), "/nowhere", wanted, {"mine/compose.yaml": "change"}) == []
+    assert dashboards.placed_faults(str(tmp_path), "/nowhere", wanted, {"mine/compose.yaml": "change"}, [FOLDER]) == []

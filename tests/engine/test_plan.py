@@ -322,3 +322,21 @@ def test_only_the_services_that_see_a_changed_file_are_recreated() -> None:
     assert forced("shop/secrets/web/token") == ("web",)
     # Nobody is known to see it, so that everybody may
     assert forced("shop/secrets/other") == ("api", "idle", "web")
+
+
+@pytest.mark.parametrize(
+    ("services", "main", "container"),
+    [
+        ({"a-sidecar": "a-sidecar", "shop": "shop"}, "", "shop"),
+        ({"a-sidecar": "a-sidecar", "x-shop-1": "shop"}, "", "x-shop-1"),
+        ({"z-first": "z-first", "a-sidecar": "a-sidecar"}, "", "z-first"),
+        ({"a-sidecar": "a-sidecar", "z-first": "z-first"}, "z-first", "z-first"),
+        ({"a-sidecar": "a-sidecar"}, "gone", "a-sidecar"),
+    ],
+)
+def test_the_main_container_is_not_the_alphabetically_first(
+    services: dict[str, str], main: str, container: str
+) -> None:
+    assert p.main_container("shop", services, main) == container
+    record = {"name": "shop", "meta": {"main": main}, "containers": {n: {"service": s} for n, s in services.items()}}
+    assert p.main_of(record) == container

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import probe, sockets, verify
+from ansible_collections.landfall.vps.plugins.module_utils import probe, verify
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -26,6 +26,10 @@ class Answers(BaseHTTPRequestHandler):
         if self.path == "/ready" and Answers.refusals > 0:
             Answers.refusals -= 1
             self._answer(503, "waiting")
+        elif self.path == "/old":
+            self.send_response(302)
+            self.send_header("Location", "/metrics")
+            self.end_headers()
         elif self.path == "/metrics":
             self._answer(200, '# TYPE up gauge\nup{job="a"} 1\nconfig_ok 0\n')
         else:
@@ -97,6 +101,25 @@ def test_the_last_reason_is_told(port: int, item: dict[str, Any], words: str) ->
         prove(Engine(), {"port": port, **item}, timeout=0.5)
 
 
+def test_a_redirect_is_an_answer_and_is_not_followed(port: int) -> None:
+    prove(Engine(), {"port": port, "path": "/old", "status": 302})
+    with pytest.raises(probe.Unproven, match="answered 302 instead of 200"):
+        prove(Engine(), {"port": port, "path": "/old"}, timeout=0.2)
+
+
+def test_a_probe_uses_no_proxy(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    prove(Engine(), {"port": port, "path": "/metrics"})
+
+
+def test_the_end_of_what_a_program_said_is_kept() -> None:
+    said = "".join(f"line {number}\n" for number in range(200)) + "KeyError: 'REDIS_URL'\n"
+    kept = probe.tail(said)
+    assert kept.startswith("[...] line ") and kept.endswith("line 199\nKeyError: 'REDIS_URL'") and len(kept) < 620
+    assert (probe.tail(" short\n"), probe.tail("x" * 900)) == ("short", "[...] " + "x" * 600)
+
+
 def test_a_metric_is_found_with_and_without_labels(port: int) -> None:
     prove(Engine(), {"port": port, "path": "/metrics", "metric": "up", "equals": 1})
 
@@ -117,23 +140,6 @@ def test_a_container_that_keeps_ending_is_not_waited_for() -> None:
 def test_a_container_still_starting_is_waited_for_until_the_time_is_over() -> None:
     with pytest.raises(probe.Unproven, match="not ready after 0 s: containers are still starting"):
         prove(Engine(Health={"Status": "starting"}), timeout=0.3)
-
-
-TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
-   0: 0100007F:2382 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0
-   1: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0
-   2: 01001EAC:238C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0
-   3: 00000000:1F90 0100007F:0050 01 00000000:00000000 00:00000000 00000000     0
-"""
-TCP6 = """  sl  local_address                         remote_address                        st
-   0: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 0
-   1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0
-"""
-
-
-def test_listening_sockets_are_read_from_proc() -> None:
-    assert sockets.listening(TCP) == [("127.0.0.1", 9090), ("0.0.0.0", 22), ("172.30.0.1", 9100)]  # noqa: S104 - read, not bound
-    assert sockets.listening(TCP6) == [("::", 80), ("::1", 80)]
 
 
 def test_the_table_is_aligned() -> None:

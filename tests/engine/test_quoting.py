@@ -98,7 +98,7 @@ def test_a_regular_expression_matches_the_text_alone(text: str) -> None:
 @given(TEXTS)
 def test_alloy(text: str) -> None:
     """Go's escapes are those of JSON and a long one for what JSON writes in two halves."""
-    written = quoting.alloy_text(text)
+    written = quoting.go_text(text)
     as_json = re.sub(
         r"\\U([0-9a-f]{8})",
         lambda found: json.dumps(chr(int(found.group(1), 16)))[1:-1],
@@ -108,13 +108,13 @@ def test_alloy(text: str) -> None:
 
 
 def test_alloy_lists() -> None:
-    assert quoting.alloy_text(["a", 'b"']) == '["a", "b\\""]'
+    assert quoting.go_text(["a", 'b"']) == '["a", "b\\""]'
 
 
 @pytest.mark.parametrize("text", ["a\nb", 'a"b', "{env.X}", "a\\b", "`", "\u2028"])
 def test_a_caddyfile_is_given_nothing_that_it_would_change(text: str) -> None:
     with pytest.raises(quoting.QuotingError, match="Caddyfile"):
-        quoting.caddy_text(text)
+        quoting.caddyfile_text(text)
 
 
 def test_a_matcher_takes_quotes_and_signs() -> None:

@@ -29,11 +29,11 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
 
 
 def test_all_parts_of_the_verifying_program_are_sent(tmp_path: Path) -> None:
-    text = remote.program(remote.VERIFY, "normalised", ["5 GiB"])
+    text = remote.program(remote.VERIFY, "table", [[{"a": 1}], ["a"]])
     done = subprocess.run(
         [sys.executable, "-IS", "-"], input=text, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
     )
-    assert done.stdout == remote.MARK + json.dumps("5GB") + "\n"
+    assert done.stdout == remote.MARK + json.dumps(["a", "1"]) + "\n"
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,22 @@ from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 WANTED = {
     "timeout": 0,
     "components": ["loki", "alloy", "grafana", "alertmanager", "prometheus", "app"],
-    "log_retention": "720h",
-    "unlogged": ["noisy-.*"],
     "test_alert": "none",
+}
+SERVES: dict[str, dict[str, Any]] = {
+    "loki": {"api": "logs", "port": 3100, "query": "/loki/query", "config": "/config", "retention": "720h"},
+    "alloy": {"api": "log_collector", "selector": '{container="{container}"}', "excluded": ["noisy-.*"]},
+    "grafana": {"api": "dashboards", "exec": ["bash", "/prove.sh"], "loaded": r"proven: (\d+) dashboards"},
+    "alertmanager": {
+        "api": "pager",
+        "port": 9093,
+        "alerts": "/api/v2/alerts",
+        "metrics": "/metrics",
+        "sent": "alertmanager_notifications_total",
+        "refused": "alertmanager_notification_requests_failed_total",
+        "nobody": "nowhere",
+    },
+    "prometheus": {"api": "metrics", "port": 9090, "pulse": "Watchdog"},
 }
 CONFIG = """target: all
 limits_config:
@@ -94,12 +107,13 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 
 def ask(engine: Engine, **more: Any) -> signals.Signals:
-    records: dict[str, dict[str, dict[str, Any]]] = {
-        name: {"containers": {name: {}}, "files": {}}
-        for name in ("loki", "alloy", "grafana", "alertmanager", "prometheus")
+    records: dict[str, dict[str, Any]] = {
+        name: {"containers": {name: {}}, "files": {}, "meta": {"serves": [{"service": name, **item}]}}
+        for name, item in SERVES.items()
     }
-    records["grafana"]["meta"] = {"prove": [{"port": 3000}, {"exec": ["bash", "/prove.sh"]}]}
-    records["app"] = {"containers": {"app": {}, "noisy-1": {}}, "files": {"grafana/dashboards.d/app--a.json": {}}}
+    records["grafana"]["meta"]["takes"] = {"dashboards": "boards.d"}
+    files: dict[str, dict[str, str]] = {"grafana/boards.d/app--a.json": {}, "elsewhere/boards.d/app--a.json": {}}
+    records["app"] = {"containers": {"app": {}, "noisy-1": {}}, "files": files, "meta": {}}
     return signals.check(engine, "landfall", {**WANTED, **more}, records)  # type: ignore[arg-type]  # a stand-in
 
 
@@ -175,27 +189,17 @@ def test_a_test_alert_that_nobody_takes_is_said(engine: Engine, servers: Servers
 
 
 def test_age_of_the_last_backup(tmp_path: Path) -> None:
-    assert signals.backup(str(tmp_path), 1000.0) == "no backup is set up"
-    folder = tmp_path / "node_exporter" / "textfile.d"
-    folder.mkdir(parents=True)
-    (folder / "reboot.prom").write_text("node_reboot_required 0\n")
-    assert signals.backup(str(tmp_path), 1000.0) == "no backup is set up"
-    (folder / "backup.prom").write_text(
-        "# TYPE landfall_backup_last_success_timestamp_seconds gauge\n"
-        'landfall_backup_last_success_timestamp_seconds{what="redis"} 1.0e+05\n'
-        'landfall_backup_last_success_timestamp_seconds{what="app"} 107200\n'
+    asked = [(str(tmp_path), "last_success_timestamp_seconds")]
+    assert signals.backup([], 1000.0) == "no backup is set up"
+    assert signals.backup([(str(tmp_path / "gone"), "x")], 1000.0) == "no backup is set up"
+    (tmp_path / "reboot.prom").write_text("node_reboot_required 0\n")
+    assert signals.backup(asked, 1000.0) == "no backup is set up"
+    (tmp_path / "backup.prom").write_text(
+        "# TYPE last_success_timestamp_seconds gauge\n"
+        'last_success_timestamp_seconds{what="redis"} 1.0e+05\n'
+        'last_success_timestamp_seconds{what="app"} 107200\n'
     )
-    assert signals.backup(str(tmp_path), 107260.0) == '2 h 1 m ago (what="redis")'
-
-
-@pytest.mark.parametrize(("text", "expected"), [("720h", 2592000), ("30d", 2592000), ("1w2d", 777600), ("90s", 90)])
-def test_durations(text: str, expected: int) -> None:
-    assert signals.seconds(text) == expected
-
-
-def test_a_bad_duration_is_refused() -> None:
-    with pytest.raises(ValueError, match="no duration"):
-        signals.seconds("soon")
+    assert signals.backup(asked, 107260.0) == '2 h 1 m ago (what="redis")'
 
 
 def test_facts_are_sentences() -> None:

@@ -36,14 +36,14 @@ def test_no_duration(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "dialects"),
     [
-        ("1h30m", {"go", "caddy", "compose", "prometheus"}),
-        ("30d", {"caddy", "compose", "prometheus"}),
-        ("2w", {"compose", "prometheus"}),
-        ("1y", {"prometheus"}),
-        ("1.5h", {"go", "caddy"}),
-        ("30m1h", {"go", "caddy", "compose"}),
-        ("500us", {"go", "caddy", "compose"}),
-        ("0", {"go", "caddy", "compose", "prometheus"}),
+        ("1h30m", {"go", "days", "compose", "metrics"}),
+        ("30d", {"days", "compose", "metrics"}),
+        ("2w", {"compose", "metrics"}),
+        ("1y", {"metrics"}),
+        ("1.5h", {"go", "days"}),
+        ("30m1h", {"go", "days", "compose"}),
+        ("500us", {"go", "days", "compose"}),
+        ("0", {"go", "days", "compose", "metrics"}),
     ],
 )
 def test_each_program_has_its_own_durations(text: str, dialects: set[str]) -> None:
@@ -76,11 +76,11 @@ def test_no_size(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "dialects"),
     [
-        ("512m", {"docker", "loki", "ansible"}),
-        ("512MB", {"docker", "prometheus", "loki", "ansible"}),
-        ("1GiB", {"docker", "prometheus"}),
-        ("512", {"docker", "loki", "ansible"}),
-        ("1.5GB", {"docker", "prometheus", "ansible"}),
+        ("512m", {"docker", "logs", "ansible"}),
+        ("512MB", {"docker", "metrics", "logs", "ansible"}),
+        ("1GiB", {"docker", "metrics"}),
+        ("512", {"docker", "logs", "ansible"}),
+        ("1.5GB", {"docker", "metrics", "ansible"}),
     ],
 )
 def test_each_program_has_its_own_sizes(text: str, dialects: set[str]) -> None:
@@ -90,5 +90,5 @@ def test_each_program_has_its_own_sizes(text: str, dialects: set[str]) -> None:
 @given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "m", "h", "d", "w", "y"]))
 def test_what_a_dialect_takes_can_be_measured(number: int, unit: str) -> None:
     text = f"{number}{unit}"
-    assert not units.duration_fault(text, "prometheus")
+    assert not units.duration_fault(text, "metrics")
     assert units.nanoseconds(text) == number * units.nanoseconds("1" + unit)

@@ -9,12 +9,13 @@ from typing import Any, Dict, Mapping, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, seam, secrets, session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import declared, keeper, seam, secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -24,6 +25,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, RenderError, render
 from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import Shipping, ShippingError
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
+from yaml import YAMLError
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
@@ -39,10 +41,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         secrets.rehearsing = bool(self._task.check_mode)
         options = self._options()
         whole = stack.read(lambda name, default: self._variable(name, task_vars, default))
-        rendered = self._render(options, whole, task_vars)
+        role_path = self._role_path(task_vars)
         known = session.known_state(task_vars)
         state = known or self._read_state(task_vars)
+        rendered = self._render(options, role_path, whole, state, task_vars)
         plan = planning.plan(rendered.desired, self._actual(rendered.desired, whole.claim(rendered.desired), state))
+        if boolean(self._variable("landfall_compare", task_vars, False), strict=False):
+            result.update(changed=False, action=planning.NONE, reasons=[], notes=[], seconds={}, diff=[])
+            found = {"present": rendered.desired.present, "action": plan.action, "reasons": list(plan.reasons)}
+            result.update(ansible_facts=session.declared_fact(options["name"], found), _ansible_verbose_override=True)
+            return result
         stale = options["name"] in state.get("stale", [])
         if not plan.changed and not stale:
             result.update(changed=False, action=plan.action, reasons=[], notes=[], seconds={}, diff=[])
@@ -80,8 +88,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             raise AnsibleActionFail("{0}: put the role landfall before it; nothing was changed".format(name))
         return str(path)
 
-    def _render(self, options: Mapping[str, Any], whole: stack.Stack, task_vars: Dict[str, Any]) -> Rendered:
-        role_path = self._role_path(task_vars)
+    def _destinations(
+        self, role_path: str, state: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> declared.Destinations:
+        def there(role: str) -> bool:
+            return declared.is_there(role, task_vars, self._templar.template, state["records"])
+
+        try:
+            return declared.destinations(os.path.dirname(role_path), there)
+        except (declared.DeclarationError, OSError, YAMLError) as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _render(
+        self,
+        options: Mapping[str, Any],
+        role_path: str,
+        whole: stack.Stack,
+        state: Mapping[str, Any],
+        task_vars: Dict[str, Any],
+    ) -> Rendered:
         shared = os.path.join(os.path.dirname(role_path), "landfall", "templates")
         folders = [os.path.join(role_path, "templates"), shared]
 
@@ -89,7 +114,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             return render_file(self._templar, role_path, source, folders, {**task_vars, **more}, delimiters)
 
         try:
-            return render(options, role_path, render_text, shared, str(task_vars["inventory_hostname"]), whole)
+            to, node = self._destinations(role_path, state, task_vars), str(task_vars["inventory_hostname"])
+            return render(options, role_path, render_text, shared, node, whole, to)
         except TemplateError as error:
             raise AnsibleActionFail(str(error)) from error
         except RenderError as error:
@@ -146,6 +172,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 "meta": desired.meta,
             },
             "contents": {path: base64.b64encode(text).decode() for path, text in rendered.contents.items()},
+            "boards": list(rendered.boards),
             "builds": [],
             "archives": {},
         }

@@ -8,12 +8,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
-from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.plugin_utils import claims, preflight, seam, secrets, session, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
+from ansible_collections.landfall.vps.plugins.plugin_utils.declared import DeclarationError, destinations, is_there
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -21,11 +21,12 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     read_state,
     run_recover,
 )
-from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKETS
+from ansible_collections.landfall.vps.plugins.plugin_utils.render import BOARDS, BRACKETS
 from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import archive
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm_up
 from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted, selected, wanted
+from yaml import YAMLError
 
 STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
 OPTIONS = frozenset({"root", "files", "inventory", "images", "archives", "image_size", "disk_reserve"}) | {
@@ -189,11 +190,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         return values
 
     def _dashboard_faults(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
-        def enabled(role: str) -> bool:
-            return bool(boolean(self._templar.template(task_vars.get(role + "_enabled", True)), strict=False))
+        def there(role: str) -> bool:
+            return is_there(role, task_vars, self._templar.template, state["records"])
 
         roles = os.path.dirname(str(task_vars["role_path"]))
-        return dashboard_faults(roles, seam.roles_of_play(task_vars), state["files"], enabled)
+        try:
+            folders = destinations(roles, there).get(BOARDS) or []
+        except (DeclarationError, OSError, YAMLError) as error:
+            return [str(error)]
+        return dashboard_faults(roles, seam.roles_of_play(task_vars), state["files"], there, folders)
 
     def _refuse(self, found: Found, task_vars: Dict[str, Any], more: str = "") -> None:
         parts = []

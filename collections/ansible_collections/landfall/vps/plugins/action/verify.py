@@ -1,18 +1,19 @@
-"""Controller side of landfall.vps.verify: derives what to expect from the enabled roles, prints the table."""
+"""Controller side of landfall.vps.verify: derives what to expect from roles and inventory, prints the table."""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Optional
 
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils.signals import sentence
 from ansible_collections.landfall.vps.plugins.module_utils.spec import VERIFY
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
-from ansible_collections.landfall.vps.plugins.plugin_utils import seam
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
+from ansible_collections.landfall.vps.plugins.plugin_utils.declared import components, is_there
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_verify
 
 COLUMNS = ("component", "health", "targets", "version", "seconds")
@@ -52,65 +53,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         return result
 
     def _arguments(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
-        roles_folder = os.path.dirname(str(task_vars["role_path"]))
-        roles = [name for name in self._stack(roles_folder, task_vars) if _deploys(os.path.join(roles_folder, name))]
-        templar = seam.templar_with(self._templar, {**self._defaults(roles_folder, task_vars), **task_vars})
+        def value(name: str) -> Any:
+            return self._templar.template(task_vars[name]) if name in task_vars else None
 
-        def value(expression: str) -> Any:
-            try:
-                return seam.evaluate(templar, expression)
-            except Exception as error:
-                raise AnsibleActionFail("what to expect cannot be told: {0}: {1}".format(expression, error)) from error
-
-        args = {
-            "root": value("landfall_root"),
-            "network": value("landfall_network"),
-            "components": [name for name in roles if value(name + "_enabled | bool")],
-        }
-        if "prometheus" in roles:
-            args.update(
-                scrape_interval=value("prometheus_scrape_interval"),
-                retention=[value("prometheus_retention_time"), value("prometheus_retention_size")],
-                other_jobs=value("prometheus_extra_targets | map(attribute='job') | list"),
-            )
-        if "loki" in args["components"]:
-            args["log_retention"] = value("loki_retention")
-        if "alloy" in args["components"]:
-            args["unlogged"] = value("alloy_exclude_containers")
-        checked = ArgumentSpecValidator(VERIFY).validate({**args, **self._task.args})
+        given = {"root": value("landfall_root"), "network": value("landfall_network"), **self._task.args}
+        checked = ArgumentSpecValidator(VERIFY).validate({key: item for key, item in given.items() if item is not None})
         if checked.error_messages:
             raise AnsibleActionFail("landfall.vps.verify: {0}".format("; ".join(checked.error_messages)))
-        options: Dict[str, Any] = checked.validated_parameters
+        # Plain values: tags of Ansible's mean nothing on the VPS
+        options: Dict[str, Any] = json.loads(json.dumps(checked.validated_parameters))
+        options.update(self._expected(task_vars))
+        options["ssh_port"] = int(value("ansible_port") or 22)
         return options
 
-    def _stack(self, roles_folder: str, task_vars: Mapping[str, Any]) -> List[str]:
-        """Roles of this play in start order; those of site.yml when the play only verifies."""
-        own = [
-            name
-            for name in seam.roles_of_play(task_vars, with_dependencies=False)
-            if name not in ("verify", "landfall")
-        ]
-        if own:
-            return own
-        with open(os.path.join(os.path.dirname(roles_folder), "site.yml"), encoding="utf-8") as handle:
-            plays = yaml.safe_load(handle)
-        return [str(task["ansible.builtin.import_role"]["name"]) for play in plays for task in play["tasks"]]
-
-    def _defaults(self, roles_folder: str, task_vars: Mapping[str, Any]) -> Dict[str, Any]:
-        """Defaults of all roles; what a play that deploys them would have anyway."""
-        if [
-            name
-            for name in seam.roles_of_play(task_vars, with_dependencies=False)
-            if name not in ("verify", "landfall")
-        ]:
-            return {}
-        result: Dict[str, Any] = {}
-        for role in sorted(os.listdir(roles_folder)):
-            path = os.path.join(roles_folder, role, "defaults", "main.yml")
-            if os.path.exists(path):
-                result.update(seam.load_trusted(self._loader, path) or {})
-        return result
-
-
-def _deploys(role: str) -> bool:
-    return os.path.exists(os.path.join(role, "templates", "compose.yaml.j2"))
+    def _expected(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        """What the roles of this play and the inventory say should be on the VPS; see ``verify.expectation``."""
+        roles = components(os.path.dirname(str(task_vars["role_path"])), seam.roles_of_play(task_vars))
+        records = (session.known_state(task_vars) or {}).get("records") or {}
+        there = [role for role in roles if is_there(role, task_vars, self._templar.template, records)]
+        return {"roles": roles, "enabled": there, "declared": session.declared(task_vars)}

@@ -12,8 +12,8 @@ _FUNCTIONS: Dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         quoting.yaml_text,
-        quoting.alloy_text,
-        quoting.caddy_text,
+        quoting.go_text,
+        quoting.caddyfile_text,
         quoting.shell_text,
         quoting.url_text,
         quoting.regex_text,

@@ -41,7 +41,7 @@ author:
 EXAMPLES = r"""
 - name: Show where a secret comes from
   ansible.builtin.debug:
-    msg: "{{ lookup('landfall.vps.secret', 'redis_password') | length }}"
+    msg: "{{ lookup('landfall.vps.secret', 'database_password') | length }}"
 """
 
 RETURN = r"""
@@ -68,7 +68,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
             host = str(known["inventory_hostname"])
             shared = self._value(known, "landfall_shared_secrets", [])
             if isinstance(shared, str) or not isinstance(shared, Sequence):
-                raise AnsibleLookupError("landfall_shared_secrets: write a list of names such as [redis_password]")
+                raise AnsibleLookupError("landfall_shared_secrets: write a list of names such as [database_password]")
             rehearse = secrets.rehearsing or boolean(known.get("ansible_check_mode", False), strict=False)
             before = self._folder(known)
             folder = secrets.root_for(before, [known.get("inventory_dir") or "", known.get("playbook_dir") or ""])

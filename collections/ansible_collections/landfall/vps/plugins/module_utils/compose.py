@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils.plan import owns, stored_as
+from ansible_collections.landfall.vps.plugins.module_utils.plan import main_of, owns, stored_as
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
 
 SCRATCH = "/tmp"  # noqa: S108 - inside a throw-away container, a tmpfs of its own
@@ -225,7 +225,7 @@ def throw_away(
         "--log-driver",
         "none",
         "--label",
-        "org.landfall.checker=true",  # Alloy leaves such containers out
+        "org.landfall.checker=true",  # collectors of logs leave such containers out
         "--user",
         user,
         "--pull",
@@ -274,7 +274,7 @@ def component_checks(
     jobs = []
     for item in checks:
         check = {"argv": item} if isinstance(item, list) else dict(item)
-        service = services[check.get("service") or sorted(services)[0]]
+        service = services[check["service"]]
         argv = [str(part) for part in check["argv"]]
         if stored_as(service["image"]) not in images:
             jobs.append(_left_out("{0}: image {1} is not on the VPS yet".format(argv[0], service["image"])))
@@ -306,7 +306,7 @@ def drop_in_checks(
         argv = (record.get("meta", {}).get("drop_ins", {}).get(folder) or {}).get("check")
         if not argv:
             continue
-        image = sorted(record["containers"].values(), key=lambda c: str(c["service"]))[0]["image"]
+        image = record["containers"][main_of(record)]["image"]
         if stored_as(image) not in images:
             note = "{0} files in {1} are not checked: image {2} is gone".format(len(paths), place, image)
             jobs.append(_left_out(note))

@@ -113,7 +113,7 @@ class Converger:
         self.store.stage(self.staged, contents, self.desired.files)
 
     def _check(self, plan: planning.Plan) -> None:
-        faults = placed_faults(self.root, self.staged, self.desired.files, plan.files)
+        faults = placed_faults(self.root, self.staged, self.desired.files, plan.files, self.request.get("boards") or [])
         if faults:
             raise compose.Refused("; ".join(faults))
         images, known = self.docker.images(), read_records(self.root)
@@ -124,7 +124,9 @@ class Converger:
         with ThreadPoolExecutor(max_workers=4) as pool:
             jobs = compose.drop_in_checks(self.desired.name, self.staged, apart, known, images)
             if plan.up:
-                image = min(self.desired.containers.values(), key=lambda c: c.service).image
+                services = {name: c.service for name, c in self.desired.containers.items()}
+                main = planning.main_container(self.desired.name, services, str(self.meta.get("main", "")))
+                image = self.desired.containers[main].image
                 jobs += compose.received_checks(
                     self.desired.name,
                     self.staged,

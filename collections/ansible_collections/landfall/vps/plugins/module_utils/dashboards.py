@@ -1,14 +1,13 @@
-"""What is wrong with dashboards. Of two with one uid Grafana loads one or none, and tells its log alone."""
+"""What is wrong with dashboards. Of two with one uid one or none is loaded, which only the program's log tells."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
-FOLDER = "grafana/dashboards.d"
-UID = re.compile(r"^[A-Za-z0-9_-]{1,40}$")  # what Grafana itself accepts
+UID = re.compile(r"^[A-Za-z0-9_-]{1,40}$")
 
 
 def _uid(content: bytes) -> Any:
@@ -49,20 +48,25 @@ def _read(path: str) -> bytes:
         return handle.read()
 
 
-def placed_faults(root: str, staged: str, wanted: Mapping[str, str], changes: Mapping[str, str]) -> List[str]:
-    """Faults of the dashboards that a component is about to place on this host.
+def placed_faults(
+    root: str, staged: str, wanted: Mapping[str, str], changes: Mapping[str, str], folders: Sequence[str]
+) -> List[str]:
+    """Faults of the dashboards that a component is about to place in these ``folders`` of this host.
 
     ``staged`` is the folder with all files of the component, ``wanted`` has their paths, ``changes`` says of each path
     that differs what is to be done (see plan.py).
     """
-    own = [path for path in wanted if path.startswith(FOLDER + "/")]
-    if not any(path in changes for path in own):
-        return []
-    live = os.path.join(root, FOLDER)
-    names = os.listdir(live) if os.path.isdir(live) else []
-    paths = ["{0}/{1}".format(FOLDER, name) for name in names if name.endswith(".json")]
-    there = [path for path in paths if path not in wanted and path not in changes]
-    return faults(
-        {path: _read(os.path.join(staged, path)) for path in own},
-        {path: _read(os.path.join(root, path)) for path in there},
-    )
+    result: List[str] = []
+    for folder in folders:
+        own = [path for path in wanted if path.startswith(folder + "/")]
+        if not any(path in changes for path in own):
+            continue
+        live = os.path.join(root, folder)
+        names = os.listdir(live) if os.path.isdir(live) else []
+        paths = ["{0}/{1}".format(folder, name) for name in names if name.endswith(".json")]
+        there = [path for path in paths if path not in wanted and path not in changes]
+        result += faults(
+            {path: _read(os.path.join(staged, path)) for path in own},
+            {path: _read(os.path.join(root, path)) for path in there},
+        )
+    return result

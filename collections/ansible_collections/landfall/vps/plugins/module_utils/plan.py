@@ -89,7 +89,7 @@ class Plan:
     up: bool = False  # bring the compose project up (Compose itself recreates what differs)
     force: Tuple[str, ...] = ()  # services to recreate although their definition is the same
     reload: bool = False
-    receivers: Tuple[str, ...] = ()  # drop-in folders (``prometheus/rules.d``) whose owner must take in a change
+    receivers: Tuple[str, ...] = ()  # drop-in folders (``store/rules.d``) whose owner must take in a change
 
     @property
     def changed(self) -> bool:
@@ -116,6 +116,21 @@ def select(name: str, files: Mapping[str, str], record: Optional[Mapping[str, An
     """Of all fingerprints on a VPS, those of component ``name``: its own folder and the drop-ins it shipped."""
     shipped = (record or {}).get("files") or {}
     return {path: mark for path, mark in files.items() if path in shipped or owns(name, path)}
+
+
+def main_container(name: str, services: Mapping[str, str], main: str = "") -> str:
+    """The container that component ``name`` is known by, of ``services`` (container to service, at least one).
+
+    That of the service of the component's name, otherwise ``main``, which its record names, or the first one.
+    """
+    own = [container for container, service in services.items() if service == name.replace("_", "-")]
+    return own[0] if own else main if main in services else next(iter(services))
+
+
+def main_of(record: Mapping[str, Any]) -> str:
+    """``main_container`` of a component by its record."""
+    services = {name: str(found["service"]) for name, found in record["containers"].items()}
+    return main_container(str(record.get("name", "")), services, str((record.get("meta") or {}).get("main", "")))
 
 
 def in_order(needs: Mapping[str, Iterable[str]], only: Optional[Iterable[str]] = None) -> List[str]:

@@ -22,6 +22,23 @@ class Hopeless(Unproven):
     """It does not serve and waiting will not change that."""
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other: where it leads to is somebody else's business."""
+
+    def redirect_request(self, *_arguments: Any, **_more: Any) -> None:
+        """Follow none."""
+
+
+def tail(text: str, limit: int = 600) -> str:
+    """The end of what a program said, in whole lines where they fit: a traceback ends with what went wrong."""
+    text = text.strip()
+    if len(text) <= limit:
+        return text
+    cut = text[-limit:]
+    newline = cut.find("\n")
+    return "[...] " + (cut[newline + 1 :] if 0 <= newline < limit - 1 else cut)
+
+
 def address(docker: Docker, container: str, network: str) -> str:
     """A container's address in ``network`` (or the bridge's gateway for ``gateway``). Raises Unproven without one."""
     if container == GATEWAY:
@@ -53,7 +70,7 @@ def fetch(
     request = urllib.request.Request(url, method=method, data=data)  # noqa: S310 - the scheme is checked above
     for key, value in (headers or {}).items():
         request.add_header(key, value)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
     try:
         with opener.open(request, timeout=timeout) as response:
             return response.status, response.read().decode("utf-8", "replace")
@@ -97,7 +114,7 @@ def once(docker: Docker, item: Mapping[str, Any], network: str, values: Mapping[
         code, output = docker.execute(item["service"], [str(part) for part in item["exec"]])
         if code != 0 or str(item.get("contains", "")) not in output:
             raise Unproven(
-                "{0} in {1}: exit code {2}: {3}".format(item["exec"][0], item["service"], code, output.strip()[:300])
+                "{0} in {1}: exit code {2}: {3}".format(item["exec"][0], item["service"], code, tail(output))
             )
         return
     host = address(docker, item.get("host") or item["service"], network)
@@ -124,7 +141,7 @@ def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
         health = (state.get("Health") or {}).get("Status", "none")
         if health == "unhealthy":
             log = (state.get("Health") or {}).get("Log") or [{}]
-            raise Unproven("container {0} is unhealthy: {1}".format(name, log[-1].get("Output", "").strip()[:300]))
+            raise Unproven("container {0} is unhealthy: {1}".format(name, tail(log[-1].get("Output", ""))))
         ready = ready and state["Status"] == "running" and health != "starting"
     return ready
 

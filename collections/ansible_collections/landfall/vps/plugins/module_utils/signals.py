@@ -1,6 +1,7 @@
-"""Whether lines arrive in Loki, alerts in Alertmanager and dashboards in Grafana, and how old the last backup is.
+"""Whether lines, alerts and dashboards arrive where they should, and how old the last backup is.
 
-All of it asks the running servers. A *fault* is ``{where, what, do}`` as in ``verify``.
+All of it asks the running servers, in the way that their roles declare (``serves`` of landfall.vps.component). A
+*fault* is ``{where, what, do}`` as in ``verify``.
 """
 
 from __future__ import annotations
@@ -12,34 +13,24 @@ import os
 import re
 import time
 import urllib.parse
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
-from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, fetch
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, fetch, tail
+from ansible_collections.landfall.vps.plugins.module_utils.stores import Fault, Served, served
 
 NANOSECOND = 1000000000
 DAY = 86400
-ALIVE = "Watchdog"
 TEST_ALERT = "LandfallVerify"
-NOBODY = "nowhere"
-# What a backup writes into node-exporter's textfile folder: seconds since 1970 of its last success
-BACKUP_METRIC = "landfall_backup_last_success_timestamp_seconds"
-UNITS = (("y", 31536000), ("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-Fault = Dict[str, str]
-
-
-def seconds(duration: str) -> int:
-    """A duration such as 720h or 30d in seconds. Raises ValueError for anything else."""
-    if not re.match(r"^(?:[0-9]+(?:\.[0-9]+)?[ywdhms])+$", duration):
-        raise ValueError("{0} is no duration".format(duration))
-    scale = dict(UNITS)
-    return int(sum(float(number) * scale[unit] for number, unit in re.findall(r"([0-9.]+)([ywdhms])", duration)))
+UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def span(total: float) -> str:
     """Seconds as people say them: ``3 d 4 h``, ``12 m``."""
     rest, parts = int(total), []
-    for unit, size in UNITS[2:]:
+    for unit, size in UNITS:
         if rest >= size:
             parts.append("{0} {1}".format(rest // size, unit))
             rest %= size
@@ -67,8 +58,12 @@ class Signals:
         self.facts: Dict[str, Any] = {}
         self.faults: List[Fault] = []
 
-    def _get(self, container: str, port: int, path: str) -> str:
-        url = "http://{0}:{1}{2}".format(address(self.docker, container, self.network), port, path)
+    def _url(self, server: Served, path: str) -> str:
+        _name, container, item = server
+        return "http://{0}:{1}{2}".format(address(self.docker, container, self.network), item["port"], path)
+
+    def _get(self, server: Served, path: str) -> str:
+        url = self._url(server, path)
         status, text = fetch(url, timeout=20)
         if status != 200:
             raise Unproven("{0} answered {1}: {2}".format(url, status, text.strip()[:300]))
@@ -86,21 +81,22 @@ class Signals:
         """Note one thing that is wrong and what to do about it."""
         self.faults.append({"where": where, "what": what, "do": do})
 
-    # -- Loki ---------------------------------------------------------------------------------------------------
+    # -- logs ---------------------------------------------------------------------------------------------------
 
-    def logs(self, containers: List[str]) -> None:
-        """The last line that the engine has of each container is in Loki. One older than a day is not asked for."""
+    def logs(self, store: Served, collector: Served, containers: List[str]) -> None:
+        """The store has the last line that the engine has of each container; one older than a day is not asked for."""
         now = time.time()
         last = {name: last_line(self.docker, name) for name in containers}
         asked = {name: at for name, at in last.items() if at is not None and now - at < DAY}
         missing = set(asked)
+        selector = str(collector[2]["selector"])
 
         def all_there() -> bool:
-            missing.difference_update([name for name in missing if self._line(name, asked[name])])
+            missing.difference_update([name for name in missing if self._line(store, selector, name, asked[name])])
             return not missing
 
         self._until(all_there)
-        self.facts["logs_in_loki"] = {
+        self.facts["logs_in_{0}".format(store[0])] = {
             "containers": len(containers),
             "found": len(asked) - len(missing),
             "quiet_for_a_day": len(containers) - len(asked),
@@ -108,49 +104,53 @@ class Signals:
         for name in sorted(missing):
             self.fault(
                 "logs of {0}".format(name),
-                "Loki does not have the line that it wrote {0} ago".format(span(now - asked[name])),
-                "docker logs alloy",
+                "{0} does not have the line that it wrote {1} ago".format(store[0], span(now - asked[name])),
+                "docker logs {0}".format(collector[1]),
             )
 
-    def _line(self, container: str, at: float) -> bool:
+    def _line(self, store: Served, selector: str, container: str, at: float) -> bool:
         query = {
-            "query": '{{source="docker",container="{0}"}}'.format(container),
+            "query": selector.replace("{container}", container),
             "start": str(int((at - 1) * NANOSECOND)),
             "end": str(int((at + 1) * NANOSECOND)),
             "limit": "1",
         }
-        text = self._get("loki", 3100, "/loki/api/v1/query_range?" + urllib.parse.urlencode(query))
+        text = self._get(store, "{0}?{1}".format(store[2]["query"], urllib.parse.urlencode(query)))
         return bool(json.loads(text)["data"]["result"])
 
-    def retention(self, wanted: str) -> None:
-        """Loki runs with the retention of the inventory."""
-        limits = re.search(r"^limits_config:\n((?:[ \t].*\n|\n)+)", self._get("loki", 3100, "/config"), re.MULTILINE)
+    def retention(self, store: Served) -> None:
+        """A store of logs runs with the retention with which it was deployed."""
+        name, _container, item = store
+        limits = re.search(r"^limits_config:\n((?:[ \t].*\n|\n)+)", self._get(store, item["config"]), re.MULTILINE)
         found = re.search(r"^\s+retention_period: (\S+)$", limits.group(1) if limits else "", re.MULTILINE)
-        have = found.group(1) if found else "unset"
-        # Loki says 30d where it was told 720h
-        self.facts["loki_retention"] = have if have == "unset" else "{0}h".format(seconds(have) // 3600)
-        if have == "unset" or seconds(have) != seconds(wanted):
-            self.fault("loki", "keeps lines for {0} instead of {1}".format(have, wanted), "run site.yml --tags loki")
+        have, wanted = found.group(1) if found else "unset", str(item["retention"])
+        # It says 30d where it was told 720h
+        known = have != "unset"
+        self.facts["{0}_retention".format(name)] = "{0:g}h".format(units.seconds(have) / 3600) if known else have
+        if not known or units.seconds(have) != units.seconds(wanted):
+            what = "keeps lines for {0} instead of {1}".format(have, wanted)
+            self.fault(name, what, "run site.yml --tags {0}".format(name))
 
-    # -- Alertmanager -------------------------------------------------------------------------------------------
+    # -- alerts -------------------------------------------------------------------------------------------------
 
-    def alerts_arrive(self) -> None:
-        """The alert that always fires has come from Prometheus to Alertmanager."""
-        query = urllib.parse.urlencode({"filter": 'alertname="{0}"'.format(ALIVE)})
-        arrive = self._until(lambda: bool(json.loads(self._get("alertmanager", 9093, "/api/v2/alerts?" + query))))
+    def alerts_arrive(self, pager: Served, store: Served) -> None:
+        """The alert that always fires has come from the store of metrics to the pager."""
+        pulse = str(store[2]["pulse"])
+        query = urllib.parse.urlencode({"filter": 'alertname="{0}"'.format(pulse)})
+        path = "{0}?{1}".format(pager[2]["alerts"], query)
+        arrive = self._until(lambda: bool(json.loads(self._get(pager, path))))
         if not arrive:
-            self.fault(
-                "alertmanager",
-                "has never heard of {0}, which always fires: Prometheus' alerts do not arrive".format(ALIVE),
-                "docker logs prometheus 2>&1 | grep -i notif",
-            )
+            form = "has never heard of {0}, which always fires: the alerts of {1} do not arrive"
+            what = form.format(pulse, store[0])
+            self.fault(pager[0], what, "docker logs {0} 2>&1 | grep -i notif".format(store[1]))
         self.facts["alerts_arrive"] = arrive
 
-    def test_alert(self, severity: str) -> None:
-        """A test alert goes through Alertmanager to whoever takes its severity, and no receiver refuses it."""
-        sent, refused = self._notifications()
+    def test_alert(self, pager: Served, severity: str) -> None:
+        """A test alert goes through the pager to whoever takes its severity, and no receiver refuses it."""
+        sent, refused = self._notifications(pager)
+        look = "docker logs {0}".format(pager[1])
         now = time.time()
-        # A name of its own each time: of one that it has told of a moment ago Alertmanager says nothing more for long
+        # A name of its own each time: of one that it has told of a moment ago a pager says nothing more for long
         name = "{0}{1:.0f}".format(TEST_ALERT, now)
         labels = {"alertname": name, "severity": severity, "service": "verify", "test": "true"}
         alert = {
@@ -158,73 +158,68 @@ class Signals:
             "annotations": {"summary": "Test alert", "description": "Sent by playbooks/verify.yml. Nothing is wrong."},
             "endsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 120)),
         }
-        url = "http://{0}:9093/api/v2/alerts".format(address(self.docker, "alertmanager", self.network))
+        url = self._url(pager, pager[2]["alerts"])
         status, text = fetch(url, "POST", json.dumps([alert]), {"Content-Type": "application/json"})
         if status != 200:
-            self.fault(
-                "test alert", "is refused: {0} {1}".format(status, text.strip()[:300]), "docker logs alertmanager"
-            )
+            self.fault("test alert", "is refused: {0} {1}".format(status, text.strip()[:300]), look)
             return
         takers: List[str] = []
 
         def taken() -> bool:
-            takers[:] = self._receivers(labels)
+            takers[:] = self._receivers(pager, labels)
             return bool(takers)
 
         self._until(taken)
-        told = [name for name in takers if name != NOBODY]
+        told = [name for name in takers if name != pager[2].get("nobody")]
         self.facts["test_alert"] = "told to {0}".format(", ".join(told)) if told else "no receiver takes it"
         if not takers:
-            self.fault("test alert", "is not in Alertmanager", "docker logs alertmanager")
+            self.fault("test alert", "is not in {0}".format(pager[0]), look)
         elif told:
             # Counted for all receivers together: the one request that fails is seen whoever it was for
-            arrived = self._until(lambda: self._notifications()[0] >= sent + len(told))
-            failed = self._notifications()[1] - refused
+            arrived = self._until(lambda: self._notifications(pager)[0] >= sent + len(told))
+            failed = self._notifications(pager)[1] - refused
             if failed or not arrived:
-                self.fault(
-                    "test alert",
-                    "{0:g} requests to receivers failed".format(failed) if failed else "was not sent in time",
-                    "docker logs alertmanager",
-                )
+                what = "{0:g} requests to receivers failed".format(failed) if failed else "was not sent in time"
+                self.fault("test alert", what, look)
 
-    def _receivers(self, labels: Mapping[str, str]) -> List[str]:
+    def _receivers(self, pager: Served, labels: Mapping[str, str]) -> List[str]:
         query = urllib.parse.urlencode({"filter": 'alertname="{0}"'.format(labels["alertname"])})
-        found = json.loads(self._get("alertmanager", 9093, "/api/v2/alerts?" + query))
+        found = json.loads(self._get(pager, "{0}?{1}".format(pager[2]["alerts"], query)))
         mine = [entry for entry in found if entry["labels"].get("severity") == labels["severity"]]
         return sorted({receiver["name"] for entry in mine for receiver in entry["receivers"]})
 
-    def _notifications(self) -> Tuple[float, float]:
-        """How many messages were sent, and how many requests failed, since Alertmanager started."""
-        text = self._get("alertmanager", 9093, "/metrics")
+    def _notifications(self, pager: Served) -> Tuple[float, float]:
+        """How many messages were sent, and how many requests were refused, since the pager started."""
+        text = self._get(pager, pager[2]["metrics"])
         return tuple(  # type: ignore[return-value]  # two values
             sum(float(v) for v in re.findall(r"^{0}\{{.*\}} (\S+)$".format(name), text, re.MULTILINE))
-            for name in ("alertmanager_notifications_total", "alertmanager_notification_requests_failed_total")
+            for name in (pager[2]["sent"], pager[2]["refused"])
         )
 
-    # -- Grafana ------------------------------------------------------------------------------------------------
+    # -- dashboards ---------------------------------------------------------------------------------------------
 
-    def dashboards(self, proof: List[str], shipped: int) -> None:
-        """Grafana's own ``proof`` passes, which its role names, and it has loaded every dashboard that was shipped."""
-        code, output = self.docker.execute("grafana", proof)
-        found = re.search(r"proven: (\d+) dashboards", output)
+    def dashboards(self, server: Served, shipped: int) -> None:
+        """The command that a server's role names for it succeeds, and says that every shipped dashboard is loaded."""
+        name, container, item = server
+        code, output = self.docker.execute(container, [str(part) for part in item["exec"]])
+        found = re.search(str(item["loaded"]), output)
         if code != 0 or not found:
-            self.fault("grafana", output.strip()[-300:] or "proves nothing", "docker logs grafana")
+            self.fault(name, tail(output) or "proves nothing", "docker logs {0}".format(container))
             return
-        self.facts["grafana"] = {"dashboards": int(found.group(1)), "shipped": shipped, "data_sources": "healthy"}
+        self.facts[name] = {"dashboards": int(found.group(1)), "shipped": shipped, "data_sources": "healthy"}
         if int(found.group(1)) < shipped:
-            self.fault(
-                "grafana",
-                "{0} of {1} shipped dashboards are loaded".format(found.group(1), shipped),
-                "ls /opt/landfall/grafana/dashboards.d; docker logs grafana",
-            )
+            what = "{0} of {1} shipped dashboards are loaded".format(found.group(1), shipped)
+            self.fault(name, what, "docker logs {0}".format(container))
 
 
-def _proof(record: Mapping[str, Any]) -> List[str]:
-    """The command with which a component proves itself from inside. Raises Unproven if its role names none."""
-    found = [item["exec"] for item in record["meta"].get("prove") or [] if item.get("exec")]
-    if not found:
-        raise Unproven("its role names no command in prove that counts dashboards")
-    return list(found[-1])
+def _unlogged(collector: Served, container: str) -> bool:
+    return any(re.match("(?:" + pattern + ")$", container) for pattern in collector[2].get("excluded") or [])
+
+
+def _shipped(records: Mapping[str, Any], name: str, kind: str) -> int:
+    """How many files of a kind were shipped to component ``name``."""
+    folder = "{0}/{1}".format(name, (records[name]["meta"].get("takes") or {}).get(kind))
+    return len([path for record in records.values() for path in record["files"] if os.path.dirname(path) == folder])
 
 
 def check(docker: Docker, network: str, wanted: Mapping[str, Any], records: Mapping[str, Any]) -> Signals:
@@ -232,22 +227,26 @@ def check(docker: Docker, network: str, wanted: Mapping[str, Any], records: Mapp
     asked = Signals(docker, network, float(wanted["timeout"]))
     here = [name for name in wanted["components"] if name in records]
     containers = sorted({c for name in here for c in records[name]["containers"]})
-    logged = [c for c in containers if not any(re.match("(?:" + p + ")$", c) for p in wanted["unlogged"])]
-    shipped = [f for r in records.values() for f in r["files"] if f.startswith("grafana/dashboards.d/")]
-    checks: List[Tuple[List[str], Callable[[], None]]] = [
-        (["loki", "alloy"], lambda: asked.logs(logged)),
-        (["loki"], lambda: asked.retention(wanted["log_retention"])),
-        (["grafana"], lambda: asked.dashboards(_proof(records["grafana"]), len(shipped))),
-        (["alertmanager", "prometheus"], asked.alerts_arrive),
-    ]
-    if wanted["test_alert"] != "none":
-        checks.append((["alertmanager"], lambda: asked.test_alert(wanted["test_alert"])))
-    for needed, ask in checks:
-        if all(name in here for name in needed):
-            try:
-                ask()
-            except (Unproven, DockerError) as error:
-                asked.fault(needed[0], str(error), "docker logs {0}".format(needed[0]))
+    checks: List[Tuple[Served, Callable[[], None]]] = []
+    for store in served(records, here, "logs"):
+        for collector in served(records, here, "log_collector"):
+            logged = [name for name in containers if not _unlogged(collector, name)]
+            checks.append((store, partial(asked.logs, store, collector, logged)))
+        if store[2].get("retention"):
+            checks.append((store, partial(asked.retention, store)))
+    for server in served(records, here, "dashboards"):
+        checks.append((server, partial(asked.dashboards, server, _shipped(records, server[0], "dashboards"))))
+    for pager in served(records, here, "pager"):
+        for store in served(records, here, "metrics"):
+            if store[2].get("pulse"):
+                checks.append((pager, partial(asked.alerts_arrive, pager, store)))
+        if wanted["test_alert"] != "none":
+            checks.append((pager, partial(asked.test_alert, pager, wanted["test_alert"])))
+    for server, ask in checks:
+        try:
+            ask()
+        except (Unproven, DockerError) as error:
+            asked.fault(server[0], str(error), "docker logs {0}".format(server[1]))
     return asked
 
 
@@ -260,17 +259,21 @@ def sentence(value: Any) -> str:
     return "yes" if value is True else "no" if value is False else str(value)
 
 
-def backup(root: str, now: float) -> str:
-    """Age of the last backup as backups report it (roles/verify/README.md); says so when there is none."""
+def backup(folders: Sequence[Tuple[str, str]], now: float) -> str:
+    """Age of the last backup as backups report it (roles/verify/README.md); says so when there is none.
+
+    ``folders`` are (folder on this host, name of the metric with the seconds since 1970 of the last success).
+    """
     found: List[Tuple[float, str]] = []
-    for path in sorted(glob.glob(os.path.join(root, "node_exporter", "textfile.d", "*.prom"))):
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            found += [
-                (float(value), labels)
-                for labels, value in re.findall(
-                    r"^{0}(?:\{{(.*)\}})? ([0-9.e+]+)$".format(BACKUP_METRIC), handle.read(), re.MULTILINE
-                )
-            ]
+    for folder, metric in folders:
+        for path in sorted(glob.glob(os.path.join(folder, "*.prom"))):
+            with open(path, encoding="utf-8", errors="replace") as handle:
+                found += [
+                    (float(value), labels)
+                    for labels, value in re.findall(
+                        r"^{0}(?:\{{(.*)\}})? ([0-9.e+]+)$".format(re.escape(metric)), handle.read(), re.MULTILINE
+                    )
+                ]
     if not found:
         return "no backup is set up"
     oldest, labels = min(found)

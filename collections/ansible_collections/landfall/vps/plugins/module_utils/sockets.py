@@ -37,14 +37,6 @@ def listening(text: str) -> List[Tuple[str, int]]:
     return [(address, port) for address, port, _inode in _bound(text, LISTENING)]
 
 
-def private(host: str) -> bool:
-    """Whether an address is reachable from this machine and its own bridges only (loopback, RFC 1918)."""
-    first = host.split(".")
-    if host.startswith(("127.", "10.", "192.168.")) or host == "::1":
-        return True
-    return len(first) == 4 and first[0] == "172" and 16 <= int(first[1]) <= 31
-
-
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:

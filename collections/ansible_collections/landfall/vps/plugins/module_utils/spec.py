@@ -47,6 +47,7 @@ COMPONENT: Dict[str, Any] = {
         },
     },
     "drop_ins": {"type": "dict", "default": {}},
+    "serves": {"type": "list", "elements": "dict", "default": []},
     "exercise": {
         "type": "dict",
         "default": {},
@@ -75,13 +76,8 @@ VERIFY: Dict[str, Any] = {
     "network": {"type": "str", "default": "landfall"},
     "exercise": {"type": "bool", "default": False},
     "status": {"type": "bool", "default": False},
-    "scrape_interval": {"type": "str", "default": "15s"},
-    "retention": {"type": "list", "elements": "str", "default": []},
-    "public_ports": {"type": "list", "elements": "int", "default": [22]},
-    "other_jobs": {"type": "list", "elements": "str", "default": []},
-    "log_retention": {"type": "str", "default": "720h"},
-    "unlogged": {"type": "list", "elements": "str", "default": []},
+    "public_ports": {"type": "list", "elements": "int", "default": []},
+    "trusted": {"type": "list", "elements": "str", "default": []},
     "test_alert": {"type": "str", "choices": ["none", "info", "warning", "critical"], "default": "none"},
     "timeout": {"type": "int", "default": 60},
-    "components": {"type": "list", "elements": "str", "default": []},
 }

@@ -25,24 +25,25 @@ _NANOSECONDS = {
 }
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _PART = re.compile("({0})(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w|y)".format(_NUMBER))
-_PROMETHEUS = "".join("(?:[0-9]+{0})?".format(unit) for unit in ("y", "w", "d", "h", "m", "s", "ms"))
-# Dialect to what its durations look like and an example. compose also reads days and weeks, Caddy days.
+_LARGEST_FIRST = "".join("(?:[0-9]+{0})?".format(unit) for unit in ("y", "w", "d", "h", "m", "s", "ms"))
+# Dialect to what its durations look like and an example: metrics is that of PromQL, days that of Go and days beside.
 DURATIONS = {
     "go": (
         re.compile("(?:{0}(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+".format(_NUMBER)),
         "1h30m, 500ms; units up to h",
     ),
-    "caddy": (re.compile("(?:{0}(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d))+".format(_NUMBER)), "60s or 1h30m"),
+    "days": (re.compile("(?:{0}(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d))+".format(_NUMBER)), "60s or 1h30m"),
     "compose": (re.compile("(?:[0-9]+(?:us|ms|s|m|h|d|w))+"), "10s or 1m30s"),
-    "prometheus": (re.compile(_PROMETHEUS), "15s, 1h30m or 30d; whole numbers, larger units first"),
+    "metrics": (re.compile(_LARGEST_FIRST), "15s, 1h30m or 30d; whole numbers, larger units first"),
 }
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtpe]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
-# Dialect to what its sizes look like and an example. All of them count in powers of 1024, whatever they call it.
+# Dialect to what its sizes look like and an example (logs is that of LogQL's store).
+# All of them count in powers of 1024, whatever they call it.
 SIZES = {
     "docker": (re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[kmgtp]i?)?b?", re.IGNORECASE | re.ASCII), "512m or 1.5g"),
-    "prometheus": (re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:[KMGTPE]i?)?B)+"), "512MB or 5GB"),
-    "loki": (re.compile(r"[0-9]+(?:[KMGTP]B?|[kmgtp]b?|B|b)?"), "256KB or 1MB"),
+    "metrics": (re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:[KMGTPE]i?)?B)+"), "512MB or 5GB"),
+    "logs": (re.compile(r"[0-9]+(?:[KMGTP]B?|[kmgtp]b?|B|b)?"), "256KB or 1MB"),
     "ansible": (re.compile(r"[0-9]+(?:\.[0-9]+)? ?(?:[KMGTPE]B?|[kmgtpe]|B)?"), "400MB or 1GB"),
 }
 

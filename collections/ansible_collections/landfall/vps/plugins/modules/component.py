@@ -90,7 +90,7 @@ options:
     type: int
     default: 1800
   scrape:
-    description: Scrape targets that it ships to Prometheus.
+    description: Scrape targets that it ships to whoever takes in C(targets).
     type: list
     elements: dict
     default: []
@@ -131,6 +131,14 @@ options:
     description: Folders in which other components place files, with C(check) (argument list) and C(reload) (boolean).
     type: dict
     default: {}
+  serves:
+    description: >-
+      How others ask it, one item for each kind of API, kept in its record where C(verify) reads it. Item C(api) is
+      metrics, logs, log_collector, pager, dashboards or backups; C(service) is the container, by default the first;
+      what else an item must and may have is in docs/architecture.md.
+    type: list
+    elements: dict
+    default: []
   exercise:
     description: Work that C(verify) gives the component, so that what it counts can move.
     type: dict
@@ -182,17 +190,17 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Deploy Alertmanager
+- name: Deploy the shop
   landfall.vps.component:
-    name: alertmanager
-    uid: 65534
+    name: shop
+    uid: 10001
     check:
-      - [amtool, check-config, /etc/alertmanager/alertmanager.yml]
-    reload: {port: 9093, path: /-/reload}
+      - [shop, check-config, /etc/shop/shop.yml]
+    reload: {port: 8000, path: /-/reload}
     prove:
-      - {port: 9093, path: /-/ready}
+      - {port: 8000, path: /-/ready}
     scrape:
-      - {port: 9093}
+      - {port: 8000}
   notify: Settle
 """
 

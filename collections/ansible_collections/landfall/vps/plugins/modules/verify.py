@@ -11,9 +11,10 @@ version_added: "0.1.0"
 description:
   - Every container healthy, every readiness probe passing, exactly the declared scrape targets and all of them up,
     every rule loaded and evaluating, retention and scrape interval as set, nothing listening in public that should not.
-  - With O(exercise), work for the application shows in its counters, the last line of every container is in Loki, the
-    alert that always fires is in Alertmanager, and Grafana reaches its data sources and has loaded every dashboard.
-  - What to expect comes from the roles that the inventory enables and from what they recorded on the VPS.
+  - With O(exercise), work for the application shows in its counters, the last line of every container is in the store
+    of logs, the alert that always fires has arrived at the pager, and every dashboard is loaded and has its data.
+  - What to expect comes from the roles of the play, the inventory, and what components recorded on the VPS of how they
+    are asked. Where the roles of the play only compared (C(landfall_compare)), what differs from the inventory is told.
   - Prints a table and fails with every fault and what to do about it. Changes nothing but the counters it exercises.
 options:
   root:
@@ -25,38 +26,20 @@ options:
     type: str
     default: landfall
   exercise:
-    description: Whether to give the application some work and wait until Prometheus has seen it.
+    description: Whether to give the application some work and wait until it shows in the metrics.
     type: bool
     default: false
   status:
     description: Only report; what is wrong is listed and does not fail.
     type: bool
     default: false
-  scrape_interval:
-    description: What Prometheus must report as its scrape interval.
-    type: str
-    default: 15s
-  retention:
-    description: What Prometheus must report as its retention, time and size.
-    type: list
-    elements: str
-    default: []
   public_ports:
-    description: Ports that may listen on public addresses.
+    description: Ports that may listen on public addresses, beside the one at which SSH took this connection.
     type: list
     elements: int
-    default: [22]
-  other_jobs:
-    description: Scrape jobs that no component declares and that are meant.
-    type: list
-    elements: str
     default: []
-  log_retention:
-    description: What Loki must report as its retention.
-    type: str
-    default: 720h
-  unlogged:
-    description: Regular expressions of containers whose lines do not go to Loki.
+  trusted:
+    description: Interfaces, addresses and networks of the VPS that are not public.
     type: list
     elements: str
     default: []
@@ -69,11 +52,6 @@ options:
     description: Seconds to wait for targets to be scraped and counters to move.
     type: int
     default: 60
-  components:
-    description: Internal. What the inventory enables; set by the action plugin.
-    type: list
-    elements: str
-    default: []
 author:
   - The Landfall maintainers (@landfall)
 """

@@ -152,7 +152,7 @@ def container_name_clashes(services: Mapping[str, List[str]]) -> List[str]:
 def publish_clashes(values: Mapping[str, Any]) -> List[str]:
     """Faults for a port of the VPS that two variables publish; ``values`` maps variables of enabled roles to values.
 
-    A role's own ``<role>_publish`` may be what one of its items publishes: app_publish is app_services[0].publish.
+    A role's own ``<role>_publish`` may be what one of its items publishes.
     """
     owner: Dict[str, str] = {}
     faults = []

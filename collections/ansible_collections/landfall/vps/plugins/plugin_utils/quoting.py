@@ -62,14 +62,14 @@ def yaml_text(value: Any, expands: bool = False) -> str:
     return '"{0}"'.format(_escape(text, {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}, "\\x{0:02x}"))
 
 
-def alloy_text(value: Any) -> str:
+def go_text(value: Any) -> str:
     """A string of Alloy's language, which follows Go's, or a list of them. Raises QuotingError."""
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(alloy_text(item) for item in value) + "]"
+        return "[" + ", ".join(go_text(item) for item in value) + "]"
     return '"{0}"'.format(_escape(as_text(value), {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}, "\\u{0:04x}"))
 
 
-def caddy_text(value: Any) -> str:
+def caddyfile_text(value: Any) -> str:
     """A quoted word of a Caddyfile. Raises QuotingError for what Caddy would expand or cannot be given."""
     text = as_text(value)
     if not text.isprintable() or any(sign in text for sign in '{}"\\`'):

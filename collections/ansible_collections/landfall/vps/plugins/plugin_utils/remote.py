@@ -20,14 +20,15 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     converge,
     dashboards,
     docker_api,
+    exposure,
     host,
     journal,
     lease,
     lock,
+    metrics_api,
     ownership,
     plan,
     probe,
-    prometheus,
     records,
     recovery,
     registry,
@@ -35,15 +36,30 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     signals,
     sockets,
     store,
+    stores,
     surroundings,
     trip,
+    units,
     verify,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
 MARK = "landfall-answer:"
 READ = (docker_api, records, sockets, surroundings, host)
-VERIFY = (docker_api, records, sockets, surroundings, host, probe, prometheus, signals, verify)
+VERIFY = (
+    docker_api,
+    records,
+    sockets,
+    surroundings,
+    host,
+    probe,
+    units,
+    metrics_api,
+    stores,
+    signals,
+    exposure,
+    verify,
+)
 LEASE = (docker_api, records, sockets, surroundings, host, lock, lease)
 CHANGE = (
     docker_api,

@@ -6,11 +6,11 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import yaml
-from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint
-from ansible_collections.landfall.vps.plugins.plugin_utils import fitting, quick_yaml
+from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint, main_container
+from ansible_collections.landfall.vps.plugins.plugin_utils import declared, fitting, quick_yaml, serving
 from ansible_collections.landfall.vps.plugins.plugin_utils.stack import UNPREFIXED, Stack
 
 RenderText = Callable[[str, Mapping[str, Any], Mapping[str, str]], str]
@@ -24,7 +24,7 @@ BRACKETS = {
     "comment_start_string": "[#",
     "comment_end_string": "#]",
 }
-SHIPPED = {"rules": "prometheus/rules.d", "dashboards": "grafana/dashboards.d"}
+RULES, TARGETS, BOARDS = "rules", "targets", "dashboards"  # kinds of files whose content the engine knows
 PRESENCE = "presence.yml.j2"
 DASHBOARDS = "dashboards.json.j2"
 TAG = re.compile(r"^[^\s@]+:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*)(?:@sha256:[0-9a-f]{64})?$")
@@ -37,10 +37,11 @@ class RenderError(Exception):
 
 @dataclass(frozen=True)
 class Rendered:
-    """``desired`` for the planner and ``contents`` (path to bytes) for the VPS."""
+    """``desired`` for the planner, ``contents`` (path to bytes) for the VPS; ``boards`` are folders of dashboards."""
 
     desired: Desired
     contents: Mapping[str, bytes]
+    boards: Tuple[str, ...] = ()
 
 
 def hyphens(name: str) -> str:
@@ -146,7 +147,7 @@ def names_in(compose_text: str, source: str, external: Tuple[str, ...]) -> Tuple
 
 
 def targets(component: str, scrape: List[Mapping[str, Any]], first: str, node: str) -> List[Dict[str, Any]]:
-    """Entries of a Prometheus file_sd file; ``first`` is the component's first container, ``node`` the VPS's name."""
+    """Entries of a file for discovery (file_sd); ``first`` is the component's container, ``node`` the VPS's name."""
     result = []
     for item in scrape:
         service = item.get("service") or first
@@ -191,7 +192,8 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container], no
     Roles speak of services, which are names within the stack's network; what asks the engine needs containers' names.
     """
     names = {container.service: name for name, container in containers.items()}
-    first = next(iter(names))
+    main = main_container(options["name"], {name: service for service, name in names.items()})
+    first = containers[main].service
     checks = [item if isinstance(item, dict) else {"argv": item} for item in options["check"]]
     reload = options["reload"] and {k: v for k, v in options["reload"].items() if v is not None}
     result = {
@@ -210,7 +212,16 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container], no
             "increases": (options["exercise"] or {}).get("increases") or [],
         },
     }
-    for item in [*result["check"], *result["prove"], *([result["reload"]] if reload else [])]:
+    # Only where there is something to say: a record that says the same as before needs no trip
+    if hyphens(options["name"]) not in names:
+        result["main"] = main
+    if options.get("serves"):
+        try:
+            result["serves"] = serving.checked(_with_service(options["serves"], first))
+        except serving.ServesError as error:
+            raise RenderError(str(error)) from error
+    serves = result.get("serves", [])
+    for item in [*result["check"], *result["prove"], *([result["reload"]] if reload else []), *serves]:
         if item["service"] not in names:
             raise RenderError(
                 "service '{0}' is named, but the compose file declares only {1}".format(
@@ -219,6 +230,8 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container], no
             )
     result["prove"] = [_placed(item, names) for item in result["prove"]]
     result["reload"] = _placed(result["reload"], names) if reload else None
+    if serves:
+        result["serves"] = [_placed(item, names) for item in serves]
     result["exercise"]["requests"] = [_placed(item, names) for item in result["exercise"]["requests"]]
     return result
 
@@ -230,10 +243,12 @@ def render(
     shared: str,
     node: str,
     stack: Stack = UNPREFIXED,
+    destinations: Optional[declared.Destinations] = None,
 ) -> Rendered:
     """Render everything that the role at ``role_path`` holds for the component described by ``options``.
 
-    ``shared`` is the folder of the templates that all roles use, ``node`` the inventory's name of the VPS. Raises
+    ``shared`` is the folder of the templates that all roles use, ``node`` the inventory's name of the VPS and
+    ``destinations`` where files for others go (by default to the first role that takes in their kind). Raises
     RenderError, or whatever ``render_text`` raises for an undefined variable or a refused value.
     """
     name: str = options["name"]
@@ -260,24 +275,26 @@ def render(
     meta = complete(options, containers, node)
     meta.update(stack=stack.name, project=stack.project(name))
     meta["volumes"] = _volumes(document, compose_source, stack.external_volumes)
+    if os.path.basename(role_path) != name:
+        meta["role"] = os.path.basename(role_path)
+    elif declared.takes(role_path):
+        meta["takes"] = declared.takes(role_path)
     facts = {
         "landfall_component": name,
         "landfall_expected_containers": sorted(containers),
         "landfall_expected_jobs": _own_jobs(meta["targets"], containers),
     }
-    for kind, folder in SHIPPED.items():
-        for source, relative in _sources(role_path, kind):
-            path = _drop_in(folder, name, relative[:-3] if relative.endswith(".j2") else relative)
-            contents[path] = (_bytes(render_text, source, facts, BRACKETS), 0o644, 0)
-    _fit_dashboards(contents, os.path.join(shared, DASHBOARDS), role_path, render_text)
+    if destinations is None:
+        destinations = declared.destinations(os.path.dirname(role_path), lambda _role: False)
+    boards = tuple(destinations.get(BOARDS) or ())
     presence = os.path.join(shared, PRESENCE)
-    if os.path.exists(presence):
-        path = _drop_in(SHIPPED["rules"], name, PRESENCE[:-3])
-        contents[path] = (_bytes(render_text, presence, facts, BRACKETS), 0o644, 0)
-    if meta["targets"]:
-        text = "# What {0} asks Prometheus to scrape. Written by its role; edit there.\n".format(hyphens(name))
-        text += yaml.safe_dump(meta["targets"], sort_keys=False)
-        contents["prometheus/targets.d/{0}.yml".format(hyphens(name))] = (text.encode(), 0o644, 0)
+
+    def content(source: str) -> bytes:
+        return _bytes(render_text, source, facts, BRACKETS)
+
+    contents.update(_shipped(name, role_path, presence, destinations, content))
+    _fit_dashboards(contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text)
+    contents.update(_target_files(name, meta["targets"], destinations.get(TARGETS) or []))
 
     # A template that renders to nothing makes no file; a secret that the inventory names is one, even an empty one
     marks = {
@@ -287,14 +304,43 @@ def render(
     }
     reload_files = tuple(options["reload"]["files"]) if options["reload"] else ()
     desired = Desired(name, True, marks, containers, reload_files, meta)
-    return Rendered(desired, {path: contents[path][0] for path in marks})
+    return Rendered(desired, {path: contents[path][0] for path in marks}, boards)
+
+
+def _shipped(
+    name: str, role_path: str, presence: str, destinations: declared.Destinations, content: Callable[[str], bytes]
+) -> Iterator[Tuple[str, Tuple[bytes, int, int]]]:
+    """The files of a role that go to others, by path; ``presence`` is one more of those with rules."""
+    for kind, folders in destinations.items():
+        sources = {relative: source for source, relative in _sources(role_path, kind)}
+        if kind == RULES and os.path.exists(presence):
+            sources[PRESENCE] = presence
+        for relative, source in sources.items():
+            text = content(source)
+            for folder in folders:
+                path = _drop_in(folder, name, relative[:-3] if relative.endswith(".j2") else relative)
+                yield path, (text, 0o644, 0)
+
+
+def _target_files(
+    name: str, found: List[Dict[str, Any]], folders: List[str]
+) -> Iterator[Tuple[str, Tuple[bytes, int, int]]]:
+    """The file with the targets of a component, for each folder that takes such files in."""
+    text = "# What {0} asks to be scraped. Written by its role; edit there.\n".format(hyphens(name))
+    for folder in folders if found else []:
+        content = text + yaml.safe_dump(found, sort_keys=False)
+        yield "{0}/{1}.yml".format(folder, hyphens(name)), (content.encode(), 0o644, 0)
 
 
 def _fit_dashboards(
-    contents: Dict[str, Tuple[bytes, int, int]], source: str, role_path: str, render_text: RenderText
+    contents: Dict[str, Tuple[bytes, int, int]],
+    boards: Tuple[str, ...],
+    source: str,
+    role_path: str,
+    render_text: RenderText,
 ) -> None:
     """Fit the dashboards among ``contents`` to what the template ``source`` says of this stack."""
-    paths = [path for path in contents if path.startswith(SHIPPED["dashboards"] + "/")]
+    paths = [path for path in contents if os.path.dirname(path) in boards]
     if not paths or not os.path.exists(source):
         return
     texts = {path: contents[path][0].decode(errors="surrogateescape") for path in paths}

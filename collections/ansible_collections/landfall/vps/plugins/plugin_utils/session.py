@@ -14,6 +14,7 @@ import uuid
 from typing import Any, Dict, Mapping, Optional
 
 STATE = "landfall_state"
+DECLARED = "landfall_declared_"
 _SPACE = uuid.UUID("6d1d6f1c-9c0e-4f0c-9f3e-2f6f5ad0a0c5")
 
 
@@ -139,3 +140,18 @@ def is_current(state: Any) -> bool:
 def as_fact(state: Mapping[str, Any]) -> Dict[str, Any]:
     """``state`` as facts to return, marked as what this run knows."""
     return {STATE: {**state, "run": run_id()}}
+
+
+def declared_fact(component: str, found: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a task says of a component when it only compares, as facts to return, marked as of this run."""
+    return {DECLARED + component: {**found, "run": run_id()}}
+
+
+def declared(task_vars: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """What the tasks of this run said of components (component to what ``declared_fact`` was given)."""
+    facts = task_vars.get("ansible_facts") or {}
+    return {
+        name[len(DECLARED) :]: dict(value)
+        for name, value in facts.items()
+        if name.startswith(DECLARED) and is_current(value)
+    }

@@ -1,7 +1,4 @@
-"""Questions to a Prometheus server over its HTTP API.
-
-https://prometheus.io/docs/prometheus/latest/querying/api/
-"""
+"""Questions to a store of metrics over the HTTP API v1 for PromQL, and what of its answers is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ def target_name(address: str, labels: Mapping[str, str]) -> str:
     return "{0} for {1}".format(address, probed) if probed else address
 
 
-class Prometheus:
+class MetricsApi:
     """One server at ``base`` (``http://address:port``). Methods raise Unproven when it does not answer properly."""
 
     def __init__(self, base: str) -> None:

@@ -1,0 +1,97 @@
+"""What roles declare for others, and whether a component is there. The engine knows kinds of things, no role by name.
+
+A role that takes in files of others says so in ``meta/landfall.yml``, which is read before the role is deployed::
+
+    takes:                # kind of file: the folder, below that of its component on the VPS, to which it goes
+      rules: rules.d
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, Iterable, List, Mapping
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.landfall.vps.plugins.plugin_utils import quick_yaml, seam
+from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import selected
+
+DECLARATION = os.path.join("meta", "landfall.yml")
+COMPOSE = os.path.join("templates", "compose.yaml.j2")
+Destinations = Dict[str, List[str]]
+"""Kind of file to the folders, relative to the root on the VPS, that files of this kind go to."""
+
+
+class DeclarationError(Exception):
+    """A ``meta/landfall.yml`` says what nobody understands; the message starts with its path."""
+
+
+def deploys(role: str) -> bool:
+    """Whether the role in this folder deploys containers."""
+    return os.path.exists(os.path.join(role, COMPOSE))
+
+
+def takes(role: str) -> Dict[str, str]:
+    """Which kinds of files the role in this folder takes in, and into which folder. Raises as ``takers`` does."""
+    path = os.path.join(role, DECLARATION)
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as handle:
+        document = quick_yaml.load(handle.read()) or {}
+    found = document.get("takes") if isinstance(document, dict) and not set(document) - {"takes"} else None
+    if not isinstance(found, dict):
+        raise DeclarationError("{0}: must hold 'takes', a map from kind of file to folder".format(path))
+    for kind, folder in found.items():
+        if kind in ("config", "secrets"):
+            raise DeclarationError("{0}: takes.{1}: such files stay with their own component".format(path, kind))
+        if not isinstance(folder, str) or not folder or "/" in folder or folder.startswith("."):
+            raise DeclarationError("{0}: takes.{1} is {2!r}; name one folder".format(path, kind, folder))
+    return {str(kind): str(folder) for kind, folder in found.items()}
+
+
+def takers(roles_folder: str) -> Dict[str, Dict[str, str]]:
+    """Which roles below ``roles_folder`` take in which kind of file: ``{kind: {role: folder}}``.
+
+    Raises DeclarationError, OSError or YAMLError.
+    """
+    result: Dict[str, Dict[str, str]] = {}
+    for role in sorted(os.listdir(roles_folder)):
+        for kind, folder in takes(os.path.join(roles_folder, role)).items():
+            result.setdefault(kind, {})[role] = folder
+    return result
+
+
+def destinations(roles_folder: str, there: Callable[[str], bool]) -> Destinations:
+    """Where each kind of file goes: to all that take it in and are ``there``; while none is, to the first that would.
+
+    So files may arrive before who reads them exists. Raises what ``takers`` raises.
+    """
+    result: Destinations = {}
+    for kind, folders in takers(roles_folder).items():
+        here = [role for role in folders if there(role)] if len(folders) > 1 else []
+        result[kind] = ["{0}/{1}".format(role, folders[role]) for role in here or list(folders)[:1]]
+    return result
+
+
+def is_there(
+    name: str, variables: Mapping[str, Any], resolve: Callable[[Any], Any], recorded: Mapping[str, Any]
+) -> bool:
+    """Whether a component is on the VPS once this play is over.
+
+    A role of this play is where its ``<role>_enabled`` says so (text such as "false" is understood), if the play's tags
+    select it or an earlier run deployed it. What the play does not name is where the records on the VPS, ``recorded``
+    (component to record), have it. ``resolve`` replaces the templates of a value.
+    """
+    known = name in recorded or any((record.get("meta") or {}).get("role") == name for record in recorded.values())
+    roles = seam.roles_of_play(variables)
+    if name not in roles:
+        return known
+    enabled = resolve(variables.get(name + "_enabled", True))
+    if not boolean(enabled, strict=False):
+        return False
+    skipped = [str(tag) for tag in variables.get("ansible_skip_tags") or []]
+    return known or selected(name, roles, seam.run_tags(variables), skipped)
+
+
+def components(roles_folder: str, roles: Iterable[str]) -> List[str]:
+    """Those of ``roles`` that deploy containers, in their order."""
+    return [role for role in roles if deploys(os.path.join(roles_folder, role))]
