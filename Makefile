@@ -13,7 +13,8 @@ SCENARIO ?= default
 IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
-.PHONY: help venv environments lock engine images demo demo-down check test lint unit app-test molecule bench docs clean
+SUITE ?= bookworm
+.PHONY: help venv environments lock engine images demo demo-down check test lint unit app-test molecule clean-room bench docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -52,6 +53,9 @@ app-test: $(VENV) ## the application's own tests, against a real Redis and both 
 
 molecule: $(VENV) engine ## one scenario from nothing to nothing: make molecule SCENARIO=update
 	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$(SCENARIO) molecule test --scenario-name $(SCENARIO)
+
+clean-room: ## CMD (all of CI by default) on a fresh clone in a minimal Debian: make clean-room SUITE=trixie CMD='make unit'
+	SUITE=$(SUITE) scripts/clean-room.sh $(CMD)
 
 bench: $(VENV) engine ## measure the ratios of docs/benchmarks.md anew (takes more than half an hour)
 	PYTHONPATH=molecule python -m testbed.bench
