@@ -74,7 +74,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         faults += state.get("bad_records", {}).values()
         found.append(("the VPS {0} cannot take the stack, it has {1}", host_faults(state) + faults))
         told = "\n".join(["told beside that:", *("- " + note for note in notes)] if notes else [])
-        self._refuse(found, task_vars, told)
+        unchanged = "; nothing was changed" if args.get("inventory", True) else "; no component was changed"
+        self._refuse(found, task_vars, told, unchanged)
         result.setdefault("warnings", []).extend(notes)
         if state.get("leftovers") and not self._task.check_mode:
             state = self._recovered(state, python, whole, task_vars)
@@ -200,7 +201,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             return [str(error)]
         return dashboard_faults(roles, seam.roles_of_play(task_vars), state["files"], there, folders)
 
-    def _refuse(self, found: Found, task_vars: Dict[str, Any], more: str = "") -> None:
+    def _refuse(
+        self, found: Found, task_vars: Dict[str, Any], more: str = "", unchanged: str = "; nothing was changed"
+    ) -> None:
         parts = []
         for form, faults in found:
             if faults:
@@ -209,8 +212,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 parts.append((form.format(task_vars["inventory_hostname"], count), listed))
         if parts:
             headings = [
-                "{0}{1}:\n{2}".format(head, "" if n else "; nothing was changed", text)
-                for n, (head, text) in enumerate(parts)
+                "{0}{1}:\n{2}".format(head, "" if n else unchanged, text) for n, (head, text) in enumerate(parts)
             ]
             raise AnsibleActionFail("\n".join([*headings, *([more] if more else [])]))
 
