@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.board import Board, Text, Variable
 from dashboards.kit import Q, graph, link, logs, rising, runbook, see, stat
 
-FROM = 'source="docker", container=~"$container", container=~"${only:raw}"'
+FROM = 'source="docker", container=~"$container", service=~"${only:raw}"'
 CHOSEN = f'{{{FROM}, level=~"$level"}} |~ "(?i)$search"'
 BAD = f'{{{FROM}, level=~"error|critical"}}'
 JOURNAL = '{source="journal", level=~"$level"} |~ "(?i)$search"'
@@ -22,7 +22,7 @@ BOARD = Board(
     variables=[
         Variable("container", "Container", "", loki=True),
         Variable("level", "Level", "", loki=True),
-        Text("only", "Containers by pattern", first=".+"),
+        Text("only", "Services by pattern", first=".+"),
         Text("search", "Search"),
     ],
     rows=[

@@ -83,3 +83,23 @@ def test_links_go_with_the_role_that_ships_their_dashboard(tmp_path: Path) -> No
     assert "/d/landfall-celery-workers?" in with_workers
     assert "/d/landfall-celery-workers?" not in without
     assert "/d/landfall-host?" in without
+
+
+def test_names_that_the_vps_gives_begin_with_the_prefix() -> None:
+    projects = 'container_start_time_seconds{container_label_com_docker_compose_project=~"app|app-.+"}'
+    text = json.dumps({"annotations": {"list": [{"expr": projects}]}, "links": [
+        {"url": "/d/landfall-logs?var-container=loki&${time}"}, {"url": "/d/landfall-logs?${container:queryparam}"},
+        {"url": "/d/landfall-logs?var-only=${services:pipe}"}]})  # fmt: skip
+    settings: dict[str, Any] = {"variables": {}, "absent": []}
+    assert fitting.fit(text, {**settings, "prefix": ""}) == text
+    fitted = json.loads(fitting.fit(text, {**settings, "prefix": "staging-"}))
+    assert 'project=~"staging-(app|app-.+)"}' in fitted["annotations"]["list"][0]["expr"]
+    assert [link["url"].split("?")[1] for link in fitted["links"]] == [
+        "var-container=staging-loki&${time}", "${container:queryparam}", "var-only=${services:pipe}"]  # fmt: skip
+
+
+def test_every_mark_of_a_deploy_and_every_link_to_logs_is_fitted() -> None:
+    for path in sorted(rolekit.ROLES.glob("*/files/dashboards/*.json")):
+        before = path.read_text()
+        wanted = before.count("compose_project=~") + before.count("logs?var-container=")
+        assert fitting.prefixed(before, "staging-").count("staging-") == wanted, path.name

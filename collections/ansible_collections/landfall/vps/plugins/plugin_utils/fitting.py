@@ -8,6 +8,9 @@ import os
 import re
 from typing import Any, Dict, Iterator, List, Mapping
 
+# What a dashboard knows by names that the VPS gives: deploys, as starts of a Compose project's containers, and logs
+_PROJECTS = re.compile(r'(container_label_com_docker_compose_project=~\\")([^"\\]+)(\\")')
+_LOGS = re.compile(r"(/d/landfall-logs\?var-container=)(?=[a-z0-9])")
 _BOARD = re.compile(r"/d/landfall-([a-z0-9-]+)\?")
 
 
@@ -27,11 +30,22 @@ def linked(texts: List[str], role_path: str) -> Dict[str, str]:
     return found
 
 
+def prefixed(text: str, prefix: str) -> str:
+    """``text`` with the names that containers and projects have on the VPS, which begin with ``prefix``."""
+    if not prefix:
+        return text
+    text = _PROJECTS.sub(lambda found: "{1}{0}({2}){3}".format(prefix, *found.groups()), text)
+    return _LOGS.sub(lambda found: found.group(1) + prefix, text)
+
+
 def fit(text: str, settings: Mapping[str, Any]) -> str:
     """``text`` with the hidden ``variables`` of ``settings`` set, and without links to dashboards that are ``absent``.
 
+    Names on the VPS begin with the stack's ``prefix``.
+
     A text that fits already is returned as it is, and so is one that is no dashboard, which is refused elsewhere.
     """
+    text = prefixed(text, settings.get("prefix") or "")
     try:
         board = json.loads(text)
     except ValueError:
