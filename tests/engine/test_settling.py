@@ -38,6 +38,9 @@ class Engine:
     def images(self) -> dict[str, dict[str, Any]]:
         return {"x:1": {"id": "sha256:1"}}
 
+    def inspect(self, name: str) -> dict[str, Any]:
+        return {"State": {"Status": "exited", "ExitCode": 3}, "RestartCount": 0}
+
     def logs(self, name: str, _lines: int) -> str:
         return f"last words of {name}\n"
 

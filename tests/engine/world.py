@@ -113,6 +113,9 @@ class World:
         self.step()
         self.bridges.append(name)
 
+    def inspect(self, _name: str) -> Dict[str, Any]:
+        return {"State": {"Status": "exited", "ExitCode": 3}, "RestartCount": 0}
+
     def logs(self, name: str, _lines: int = 50) -> str:
         return "last words of " + name
 

@@ -12,7 +12,6 @@ from ansible_collections.landfall.vps.plugins.module_utils.host import records a
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, fetch, prove
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
 
-LOG_LINES = 50
 RELOAD_PATIENCE = 30.0  # seconds
 
 
@@ -26,16 +25,6 @@ def applied(containers: Mapping[str, Mapping[str, Any]], docker: Docker) -> Dict
         },
         "images": {c["image"]: images.get(planning.stored_as(c["image"]), {}).get("id") for c in containers.values()},
     }
-
-
-def log_tail(docker: Docker, containers: Iterable[str]) -> str:
-    """The last lines that each container wrote, under a heading each."""
-    parts = []
-    for name in sorted(containers):
-        text = docker.logs(name, LOG_LINES).rstrip()
-        if text:
-            parts.append("--- last {0} log lines of {1}\n{2}".format(LOG_LINES, name, text))
-    return "\n".join(parts)
 
 
 def _ask_to_reload(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> str:

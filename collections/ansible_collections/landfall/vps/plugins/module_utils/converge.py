@@ -16,7 +16,6 @@ from ansible_collections.landfall.vps.plugins.module_utils import plan as planni
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
     applied,
     carry_out,
-    log_tail,
     make_drop_in_folders,
     prove_record,
     reload_component,
@@ -29,6 +28,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.host import survey
 from ansible_collections.landfall.vps.plugins.module_utils.journal import Journal
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
 from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, finish_removal, undo
+from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
 from ansible_collections.landfall.vps.plugins.module_utils.settling import Settling, start_ahead
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
@@ -246,7 +246,7 @@ class Converger:
 
     def _logs(self) -> str:
         try:
-            return log_tail(self.docker, self.desired.containers)
+            return last_lines(self.docker, self.desired.containers)
         except Troubles as error:
             return "its log cannot be read: {0}".format(error)
 

@@ -10,6 +10,8 @@ import uuid
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
+from ansible_collections.landfall.vps.plugins.module_utils.inside import kept_out
+from ansible_collections.landfall.vps.plugins.module_utils.report import how_it_ended
 
 GATEWAY = "gateway"
 
@@ -121,6 +123,11 @@ def once(docker: Docker, item: Mapping[str, Any], network: str, values: Mapping[
     url = "http://{0}:{1}{2}".format(host, item["port"], _fill(item.get("path", "/"), values))
     status, text = fetch(url, item.get("method", "GET"), _fill(item.get("body"), values), item.get("headers"))
     _judge(item, url, status, text, values)
+    if item.get("host") == GATEWAY:
+        # Asked by the VPS itself, for which no rule of a firewall counts: those who will ask stand in the network
+        reason = kept_out(docker, network, host, int(item["port"]))
+        if reason:
+            raise Unproven(reason)
 
 
 def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
@@ -133,11 +140,7 @@ def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
         state = description["State"]
         restarts = description.get("RestartCount", 0)
         if restarts >= 3 or (state["Status"] in ("exited", "dead") and restarts == 0):
-            raise Hopeless(
-                "container {0} ended with exit code {1}{2}".format(
-                    name, state.get("ExitCode"), " and keeps restarting" if restarts else ""
-                )
-            )
+            raise Hopeless(how_it_ended(docker, name, description))
         health = (state.get("Health") or {}).get("Status", "none")
         if health == "unhealthy":
             log = (state.get("Health") or {}).get("Log") or [{}]

@@ -11,7 +11,6 @@ from ansible_collections.landfall.vps.plugins.module_utils import plan as planni
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
     applied,
     force_of,
-    log_tail,
     project_of,
     prove_record,
     tell_receivers,
@@ -21,6 +20,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.host import records a
 from ansible_collections.landfall.vps.plugins.module_utils.journal import PLACED, Journal
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, undo
+from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
 STARTS_AT_ONCE = 4
@@ -90,7 +90,7 @@ class Settling:
 
     def _give_up(self, store: Store, record: Mapping[str, Any]) -> Dict[str, str]:
         try:
-            logs = log_tail(self.docker, record["containers"])
+            logs = last_lines(self.docker, record["containers"])
         except Troubles as error:
             logs = "its log cannot be read: {0}".format(error)
         return {"undone": undo(store, self.docker, self.network, self.by), "logs": logs}
