@@ -45,7 +45,7 @@ def test_verify_finds_lines_that_do_not_arrive_and_receivers_that_do_not_answer(
     assert (status, figures["failed"]) == (2, 1)
     for words in (
         "- alloy: is exited",
-        "- logs of cadvisor: Loki does not have the line",
+        "- logs of cadvisor: loki does not have the line",
         "requests to receivers failed",
         "-> docker logs alloy",
     ):
