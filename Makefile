@@ -14,7 +14,7 @@ IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
 SUITE ?= bookworm
-.PHONY: help venv environments lock engine images demo demo-down check test lint unit app-test molecule clean-room bench docs clean
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule clean-room bench docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -33,8 +33,13 @@ check: $(VENV) engine ## for daily work, some minutes: lint, unit and one deploy
 test: $(VENV) engine ## everything below and all scenarios, two stages at a time (JOBS=1: one), with the time of each
 	@$(TESTBED) test
 
-environments: $(VENV)
-	$(APP) venv
+# All that the stages of `make test` would install, before they run side by side: apt is for one at a time
+environments: $(VENV) unit-tools
+	$(APP) venv deps
+
+# npm fetches the grammar of LogQL, ip tells the tests how this machine is connected
+unit-tools:
+	@scripts/need.sh ip:iproute2 node:nodejs npm:npm curl:curl
 
 lint: $(VENV) ## ruff, mypy, yamllint, ansible-lint (production profile)
 	ruff check .
@@ -44,7 +49,7 @@ lint: $(VENV) ## ruff, mypy, yamllint, ansible-lint (production profile)
 	ansible-lint
 	$(APP) lint
 
-unit: $(VENV) engine ## tests that need no host, on all cores (the engine runs programs that need all their files)
+unit: $(VENV) engine unit-tools ## tests that need no host, on all cores (the engine runs programs that need all their files)
 	$(APP) venv
 	pytest -n auto
 

@@ -155,8 +155,13 @@ def _run(role: str, test: List[str], port: int, tmp_path: Path) -> int:
     for inside, outside in known.items():
         words = [word.replace(inside, str(outside)) for word in words]
     command = ["sh", "-c", words[1]] if words[0] == "CMD-SHELL" else words[1:]
+    (tmp_path / "wget").unlink(missing_ok=True)
+    (tmp_path / "wget").symlink_to(programs.from_debian("busybox", "busybox-static"))  # as in the images, not as here
+    path = f"{tmp_path}:{os.environ['PATH']}"
     try:
-        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode
+        return subprocess.run(
+            command, env={**os.environ, "PATH": path}, capture_output=True, timeout=30, check=False
+        ).returncode
     except FileNotFoundError:
         return 127
 

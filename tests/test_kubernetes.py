@@ -201,7 +201,7 @@ def targets(cluster: tuple[int, type[Cluster]], tmp_path: Path) -> Iterator[Call
             assert process.poll() is None, (tmp_path / "log").read_text()
             try:
                 found = requests.get(f"{api}/targets?state=active", timeout=5).json()["data"]["activeTargets"]
-            except requests.ConnectionError:
+            except requests.RequestException:  # not there yet, or still starting, which it says in plain text
                 return []
             return [one for one in found if one["labels"]["job"] == "kubernetes-pods"]
 

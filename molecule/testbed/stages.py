@@ -181,7 +181,7 @@ class Runner:
             if name in self.running:
                 lines = [line.strip() for line in self.said(name).splitlines() if re.search(r"\w", line)]
                 last = lines[-1] if lines else "nothing yet"
-                self.say(f"{name}: runs for {time.monotonic() - since:.0f} s: {last[:110]}")
+                self.say(f"{name}: runs for {time.monotonic() - since:.0f} s: {last[-110:]}")
 
     def run(self) -> list[Result]:
         """Run all stages, also after one failed; return how they ended, in the order of their beginning."""
