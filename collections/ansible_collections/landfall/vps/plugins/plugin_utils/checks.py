@@ -24,6 +24,13 @@ def role_of(variable: str, roles: Iterable[str]) -> Optional[str]:
     return max(fitting, key=len) if fitting else None
 
 
+def _swapped(one: str, other: str) -> bool:
+    """Whether two neighbouring letters changed places, which in a short word is little alike and yet a slip."""
+    differ = [at for at, (mine, yours) in enumerate(zip(one, other)) if mine != yours]
+    return len(one) == len(other) and len(differ) == 2 and one[differ[0]] + one[differ[1]] == (
+        other[differ[1]] + other[differ[0]]) and differ[1] == differ[0] + 1  # fmt: skip
+
+
 def _closest(name: str, candidates: Iterable[str], skip: int) -> Tuple[float, str]:
     """The candidate most like ``name``, from 0 to 1 and by name; both are compared without their first characters."""
     matcher = difflib.SequenceMatcher(None, "", name[skip:])
@@ -31,7 +38,8 @@ def _closest(name: str, candidates: Iterable[str], skip: int) -> Tuple[float, st
     for candidate in candidates:
         matcher.set_seq1(candidate[skip:])
         if matcher.real_quick_ratio() > best[0] and matcher.quick_ratio() > best[0]:
-            best = max(best, (matcher.ratio(), candidate))
+            likeness = 1.0 if _swapped(candidate[skip:], name[skip:]) else matcher.ratio()
+            best = max(best, (likeness, candidate))
     return best
 
 
