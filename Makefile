@@ -79,7 +79,7 @@ venv: $(VENV) ## the Python environment with exact versions
 # Debian ships Python without the module that makes environments. A lock is complete, so nothing is resolved: it installs
 # the same set on every day (tests/test_locks.py).
 $(VENV): requirements-dev.txt
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null; }
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
