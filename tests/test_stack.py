@@ -196,11 +196,3 @@ def test_components_that_are_off_want_nothing(tmp_path: Path) -> None:
 def test_a_compose_file_that_does_not_render_still_has_its_role_s_name(tmp_path: Path) -> None:
     told = wanted({"containers": {"redis": THEIRS}}, tmp_path, redis_maxmemory="10g")
     assert [fault.split(" is there")[0] for fault in told] == ["the container redis"]
-
-
-@pytest.mark.parametrize(
-    ("tags", "roles"),
-    [([], ["app", "redis"]), (["all"], ["app", "redis"]), (["redis"], ["redis"]), (["other"], ["app", "redis"])],
-)
-def test_only_the_roles_of_the_run_s_tags_are_asked(tags: list[str], roles: list[str]) -> None:
-    assert claims.selected(["app", "redis"], tags) == roles

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import compose, docker_api, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import compose, converge, docker_api, ownership, trip
 
 ROOT = "/opt/landfall"
 
@@ -351,3 +351,35 @@ def test_the_project_is_named_to_compose_whatever_the_environment_says(tmp_path:
     for folder, name, wanted in (("redis_exporter", "", "redis-exporter"), ("redis", "staging-redis", "staging-redis")):
         base = compose.Project(str(tmp_path / folder), 60, name)._base
         assert base[base.index("--project-name") + 1] == wanted
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("present", [True, False])
+def test_a_trip_to_a_component_of_somebody_else_s_name_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, downs: list[Any], check_mode: bool, present: bool
+) -> None:
+    """The controller planned before the other one came; the VPS looks again."""
+    root = tmp_path / "landfall"
+    root.mkdir()
+    engine: Any = Engine(world(root=str(root), containers={"redis": THEIRS}))
+    engine.path, engine.images = str(tmp_path), dict
+    monkeypatch.setattr(converge, "Docker", lambda: engine)
+    claim = {"stack": "landfall", "project": "redis", "containers": ["redis"], "volumes": [], "network": "landfall"}
+    container = {"redis": {"service": "redis", "image": "x:1"}} if present else {}
+    desired = {
+        "name": "redis",
+        "present": present,
+        "files": {},
+        "containers": container,
+        "reload_files": [],
+        "meta": {},
+    }
+    request = {
+        "root": str(root), "network": {"name": "landfall"}, "claim": {**claim, "present": present}, "desired": desired,
+        "run": "r", "who": "me", "contents": {},
+    }  # fmt: skip
+    answer = trip.component(request, check_mode, False)
+    assert not answer["changed"] and downs == [] and engine.told == []
+    assert bool(answer.get("failed")) == present
+    assert not present or "belongs to the Compose project 'redis' in /srv/shop" in answer["msg"]
+    assert not list(root.glob("redis*")) and not list(root.glob(".state/redis*"))

@@ -145,7 +145,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     def _foreign(self, state: Dict[str, Any], whole: stack.Stack, task_vars: Dict[str, Any]) -> List[str]:
         """What is somebody else's and has a name that this run wants."""
-        roles = claims.selected(seam.roles_of_play(task_vars), seam.run_tags(task_vars))
+        known = [str(role) for role in seam.roles_of_play(task_vars)]
+        tags = seam.run_tags(task_vars), task_vars.get("ansible_skip_tags") or []
+        roles = [role for role in known if selected(role, known, *tags)]
         place = os.path.dirname(str(task_vars["role_path"]))
         return claims.clashes(state, whole, place, roles, self._templar, self._loader, task_vars)
 

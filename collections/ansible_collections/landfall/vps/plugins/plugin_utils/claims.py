@@ -18,12 +18,6 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.templates import Temp
 COMPONENT = "landfall.vps.component"
 
 
-def selected(roles: Iterable[str], tags: Iterable[str]) -> List[str]:
-    """The roles that a run's tags leave to be done, as site.yml tags each with its own name."""
-    names, wanted = list(roles), set(tags or ["all"])
-    return [role for role in names if role in wanted] if wanted & set(names) and "all" not in wanted else names
-
-
 def _names(
     templar: Templar, loader: DataLoader, roles: str, role: str, task_vars: Mapping[str, Any], stack: Stack
 ) -> Tuple[List[str], List[str]]:
