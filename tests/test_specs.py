@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 import pytest
 import yaml
-from ansible_collections.landfall.vps.plugins.plugin_utils import checks
+from ansible_collections.landfall.vps.plugins.plugin_utils import checks, formats
 
 from scripts import role_readmes
 from tests import rolekit
@@ -165,3 +165,34 @@ def test_site_runs_the_checking_role_first_and_every_role_once() -> None:
     assert sorted(names) == rolekit.role_names()
     assert {item["rolespec_validate"] for item in imports} == {False}
     assert [task.get("tags") for task in tasks] == [None, *names[1:]]
+
+
+def texts(spec: str, option: Dict[str, Any]) -> Iterator[str]:
+    """The paths of all that is text in a variable."""
+    kind = option.get("type", "str")
+    if "choices" in option:
+        return
+    if option.get("options"):
+        for name, below in option["options"].items():
+            yield from texts(f"{spec}.{name}", below)
+    elif kind in ("str", "path") or (kind == "list" and option.get("elements", "str") in ("str", "path")):
+        yield spec
+    elif kind == "raw":
+        yield from (spec, spec + ".*")
+    elif kind == "dict":
+        yield from (spec + ".<key>", spec + ".*")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_text_of_every_role_has_a_format(role: str) -> None:
+    said = formats.load(str(rolekit.ROLES), role)
+    known = {
+        path: formats.format_of(path, said)
+        for name, option in rolekit.options(role).items()
+        if name not in said["free"]
+        for path in texts(name, option)
+    }
+    missing = sorted(path for path, form in known.items() if form not in formats.FORMATS)
+    assert not missing, f"name their formats in roles/{role}/meta/formats.yml (text is one): {', '.join(missing)}"
+    assert set(said["formats"]) <= set(known), "formats of variables that do not exist"
+    assert {*said["free"], *said["at_most"], *said["at_most"].values()} <= set(rolekit.options(role))

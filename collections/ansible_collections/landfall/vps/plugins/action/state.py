@@ -10,10 +10,19 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
-from ansible_collections.landfall.vps.plugins.plugin_utils import claims, preflight, seam, secrets, session, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    claims,
+    formats,
+    preflight,
+    seam,
+    secrets,
+    session,
+    stack,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.declared import DeclarationError, destinations, is_there
+from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -169,7 +178,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _faults_of_variables(self, task_vars: Dict[str, Any], values: Dict[str, Dict[str, Any]]) -> List[str]:
         if not task_vars.get("role_path"):
             raise AnsibleActionFail("landfall.vps.state checks the variables of roles: call it from the role landfall")
-        specs = role_specs(os.path.dirname(str(task_vars["role_path"])))
+        place = os.path.dirname(str(task_vars["role_path"]))
+        specs = role_specs(place)
         # What tasks define for themselves is no part of the inventory
         apart = {**(task_vars.get("ansible_facts") or {}), **self._task.get_vars()}
         names = [name for name in task_vars if name not in apart]
@@ -179,6 +189,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             names,
             lambda name: self._templar.template(task_vars[name]),
             values,
+            {role: formats.load(place, role) for role in specs},
+            Sources(self._loader.get_text_file_contents, place + os.sep),
         )
         return list(dict.fromkeys([*found, *stack.faults(self._own_values(task_vars))]))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible import constants
 from ansible.parsing.dataloader import DataLoader
@@ -19,6 +19,8 @@ from ansible.utils.display import Display
 from jinja2 import FileSystemBytecodeCache
 
 PROGRAM = "landfall.vps.program"
+Place = Tuple[str, int, int]
+"""(file, line, column), both from 1"""
 
 
 class Said(NamedTuple):
@@ -73,6 +75,18 @@ def run(action: ActionBase, python: str, text: str) -> Said:
 def template(action: ActionBase, value: Any) -> Any:
     """``value`` with its templates replaced by the variables of the task."""
     return action._templar.template(value)
+
+
+def place_of(value: Any) -> Optional[Place]:
+    """Where a value was written; None for a computed one. Without: numbers are judged by how they are printed."""
+    try:
+        from ansible._internal._datatag._tags import Origin  # noqa: PLC0415
+    except ImportError:
+        return None
+    found = Origin.get_tag(value)
+    if found is None or not found.path or not found.line_num:
+        return None
+    return str(found.path), int(found.line_num), int(found.col_num or 0)
 
 
 def configured_python(task_vars: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import BOOLEANS, boolean
-from ansible_collections.landfall.vps.plugins.plugin_utils import checks, quick_yaml
+from ansible_collections.landfall.vps.plugins.plugin_utils import checks, formats, quick_yaml, text
+from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 
 BOOLEANS_STRINGS = frozenset(word for word in BOOLEANS if isinstance(word, str))
 STRICT = "landfall_strict_variables"
@@ -92,13 +93,17 @@ def inventory_faults(
     defined: Iterable[str],
     resolve: Callable[[str], Any],
     collected: Optional[Dict[str, Dict[str, Any]]] = None,
+    said: Optional[Mapping[str, Mapping[str, Any]]] = None,
+    sources: Optional[Sources] = None,
 ) -> List[str]:
     """All that is wrong with a host's variables for these roles, one sentence each.
 
     ``defined`` are the names of all variables, ``resolve`` returns the value of one and may raise what the template
     engine raises for it; that is a fault, too. ``collected`` is filled with the values of the enabled roles, by role.
+    ``said`` is what formats.yml says, by role; ``sources`` the files that the values came from.
     """
-    names = set(defined)
+    names = {name: name for name in defined}  # a name may know where it was written
+    sources = sources or Sources(lambda _path: "")
     strict = boolean(resolve(STRICT), strict=False) if STRICT in names else False
     faults = checks.unknown_variables(names, specs, strict)
     claims: Dict[str, List[str]] = {}
@@ -126,7 +131,10 @@ def inventory_faults(
         checked = ArgumentSpecValidator(given).validate(values)
         faults += ["role {0}: {1}".format(role, message) for message in checked.error_messages]
         enabled.update(values)
+        own = (said or {}).get(role, {})
+        faults += formats.order_faults(own.get("at_most", {}), values)
         for name, value in values.items():
+            faults += text.faults(names[name], specs[role][name], value, own, sources)
             faults += checks.value_faults(name, value)
             if isinstance(value, list) and name.endswith(("_services", "_workers")):
                 claims[name] = [str(item["name"]) for item in value if isinstance(item, Mapping) and "name" in item]

@@ -1,0 +1,240 @@
+"""What the text of a variable must look like, judged with the inventory and not by a program on the VPS.
+
+A format is chosen by the end of a variable's name; what the name does not say stands in the role's meta/formats.yml:
+
+    formats: {app_services.ready: url_path}     # path in the argument spec; .* for the values of a map, .<key> its keys
+    free: [docker_daemon_options]               # handed on as it is, whatever its shape
+    at_most: {prometheus_scrape_timeout: prometheus_scrape_interval}    # durations or sizes
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from ansible_collections.landfall.vps.plugins.module_utils import units
+from ansible_collections.landfall.vps.plugins.plugin_utils import quick_yaml, quoting
+
+FILE = os.path.join("meta", "formats.yml")
+LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
+_URL_SIGNS = r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]"
+_BAD_ESCAPE = r"(?!.*%(?![0-9A-Fa-f]{2}))"
+
+
+def _form(pattern: str, what: str, example: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern, re.ASCII | re.DOTALL)
+    return lambda text: "" if compiled.fullmatch(text) else "is no {0}; write one such as {1}".format(what, example)
+
+
+def _line(text: str) -> str:
+    if all(char.isprintable() for char in text):
+        return ""
+    return "has a line break or another control character; write one line of printable text"
+
+
+def _word(text: str) -> str:
+    return _line(text) or ("" if text and not re.search(r"\s", text) else "must be one word without blanks")
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(LABEL, text, re.ASCII):
+        return ""
+    return "is no name; use 1 to 63 lower case letters, digits and hyphens, a letter or digit at both ends"
+
+
+def _queue(text: str) -> str:
+    return _word(text) or ("has a comma, which separates queues; list them one by one" if "," in text else "")
+
+
+def _password(text: str) -> str:
+    if _line(text) or text != text.strip() or not text:
+        return "must be one line that is not empty, without blanks at its ends, which programs drop"
+    return ""
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return "is no network; write one such as 172.30.0.0/24"
+    return ""
+
+
+def _proxy(text: str) -> str:
+    return "" if text == "*" else _network(text).replace("is no network", "is no address or network")
+
+
+def _regex(text: str) -> str:
+    if _line(text):
+        return _line(text)
+    if re.search(r"\(\?(?:[=!>]|<[=!])|\\[1-9]|[*+?}]\+", text):
+        return "uses what RE2 does not know (lookaround, backreference or possessive repeat)"
+    try:
+        re.compile(text)
+    except re.error as error:
+        return "is no regular expression: {0}".format(error)
+    return ""
+
+
+def _emails(text: str) -> str:
+    one = re.compile(r"(?:[^@<>,\n]*<[^@\s<>,]+@[^@\s<>,]+>|[^@\s<>,]+@[^@\s<>,]+)")
+    if _line(text) == "" and all(one.fullmatch(part.strip()) for part in text.split(",")):
+        return ""
+    return "is no address; write one such as you@example.org"
+
+
+def _pem(text: str) -> str:
+    return "" if not text or "-----BEGIN " in text else "is no PEM text; give all from -----BEGIN on"
+
+
+def _words(text: str) -> str:
+    try:
+        quoting.words(text)
+    except quoting.QuotingError as error:
+        return "is no command: {0}".format(error)
+    return ""
+
+
+def _none(_text: str) -> str:
+    return ""
+
+
+def _duration(dialect: str) -> Callable[[str], str]:
+    return lambda text: units.duration_fault(text, dialect).replace("'{0}' ".format(text), "", 1)
+
+
+def _size(dialect: str) -> Callable[[str], str]:
+    return lambda text: units.size_fault(text, dialect).replace("'{0}' ".format(text), "", 1)
+
+
+FORMATS: Dict[str, Callable[[str], str]] = {
+    "text": _none,
+    "line": _line,
+    "word": _word,
+    "words": _words,
+    "name": _name,
+    "queue": _queue,
+    "password": _password,
+    "network": _network,
+    "proxy": _proxy,
+    "regex": _regex,
+    "emails": _emails,
+    "pem": _pem,
+    "image": _form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "image", "example/api:1.2.3"),
+    "host": _form(_HOST, "host", "db.example.com"),
+    "address": _form(_HOST + ":[0-9]{1,5}", "address", "host:9090"),
+    "url": _form(
+        _BAD_ESCAPE + r"https?://" + _HOST + r"(?::[0-9]{1,5})?(?:[/?#]" + _URL_SIGNS + "*)?",
+        "URL",
+        "https://example.org/path; percent-encode what is special",
+    ),
+    "redis_url": _form(
+        _BAD_ESCAPE + r"(?:rediss?|sentinel|amqps?|valkeys?)://" + _URL_SIGNS + "+",
+        "URL of a broker",
+        "redis://redis:6379/0; percent-encode what is special",
+    ),
+    "url_path": _form(_BAD_ESCAPE + "/" + _URL_SIGNS.replace("#", "") + "*", "path of a URL", "/health"),
+    "path": _form(r"/[^\x00-\x1f\x7f:]*", "absolute path", "/data"),
+    "file": _form(r"[^\x00-\x1f\x7f]+", "path", "/srv/app"),
+    "file_name": _form(
+        r"(?!(?:.*/)?\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", "name of a file", "home.json"
+    ),
+    "mount": _form(r"[^:\x00-\x1f\x7f]+:/[^:\x00-\x1f\x7f]*(?::[a-z,]+)?", "mount", "data:/data or /srv/x:/x:ro"),
+    "tmpfs": _form(r"/[^:\x00-\x1f\x7f]*(?::[A-Za-z0-9=,]+)?", "tmpfs", "/cache:size=64m"),
+    "publish": _form(r"[0-9a-fA-F.:\[\]]+(?:/(?:tcp|udp))?", "published port", "127.0.0.1:9090:9090"),
+    "user": _form(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?", "user", "1000:1000"),
+    "environment_name": _form("[A-Za-z_][A-Za-z0-9_.-]*", "name of an environment variable", "API_KEY"),
+    "secret_name": _form("[A-Za-z_][A-Za-z0-9_]*", "name of a secret", "API_KEY"),
+    "label_name": _form("[a-zA-Z_][a-zA-Z0-9_]*", "name of a label", "team"),
+    "docker_name": _form("[a-zA-Z0-9][a-zA-Z0-9_.-]*", "name for Docker", "landfall"),
+    "docker_label": _form("[a-zA-Z0-9][a-zA-Z0-9_./-]*", "label of a container", "com.example.team"),
+    "prefix": _form(r"|[a-z][a-z0-9-]{0,20}-", "prefix", "shop-, which ends with a hyphen"),
+    "email": _form(r"[^@\s<>,\"{}]+@[^@\s<>,\"{}]+", "address", "you@example.org"),
+    "module": _form(r"[A-Za-z_][A-Za-z0-9_.:]*", "name of a module", "shop.worker"),
+    "channel": _form(r"[^\s{}\x00-\x1f\x7f]+", "channel", "#alerts"),
+    "header": _form(r"[A-Za-z0-9=;, _-]*", "value of a header", "max-age=31536000"),
+    "checksum": _form(r"[a-z0-9]+:[0-9a-f]+", "checksum", "sha256:15…"),
+    "database": _form(r"[^\s/?#&%\x00-\x1f\x7f]+", "name of a database", "postgres"),
+    **{"duration:" + dialect: _duration(dialect) for dialect in units.DURATIONS},
+    **{"size:" + dialect: _size(dialect) for dialect in units.SIZES},
+}
+# The end of a path in the argument specs to the format; the first that fits. An empty text means "not set" to most
+# variables of roles, so it passes unless the format is one of these.
+NEVER_EMPTY = frozenset({"name", "queue", "environment_name", "secret_name", "label_name", "image", "mount",
+                         "tmpfs", "publish"})  # fmt: skip
+_RULES = [
+    (re.compile(pattern + "$"), form)
+    for pattern, form in (
+        (r"environment\.<key>", "environment_name"),
+        (r"environment\.\*", "text"),
+        (r"secrets\.<key>", "secret_name"),
+        (r"secrets\.\*", "text"),
+        (r"labels\.<key>", "label_name"),
+        (r"labels\.\*", "line"),
+        (r"[._]image", "image"),
+        (r"[._]publish", "publish"),
+        (r"[._](memory|memory_reservation|maxmemory|image_size|reserve|max_size)", "size:docker"),
+        (r"[._]password", "password"),
+        (r"(_url|_directory)", "url"),
+        (r"_host", "host"),
+        (r"[._](arguments|flags|command|entrypoint)|_health", "words"),
+        (r"[._](path|ready)", "url_path"),
+        (r"_paths", "url_path"),
+        (r"[._]queues", "queue"),
+        (r"[._](targets|upstreams|alertmanagers|smarthost)", "address"),
+        (r"[._]volumes", "mount"),
+        (r"_retention_size", "size:prometheus"),
+        (r"_interval|_timeout|[._](interval|timeout)|_(wait|retention_time)|_alert_\w+_for", "duration:prometheus"),
+        (r"_subnet|_address_pool", "network"),
+        (r"\.name", "name"),
+    )
+]
+
+
+def load(roles_folder: str, role: str) -> Dict[str, Any]:
+    """What the role's meta/formats.yml says: ``formats``, ``free`` and ``at_most``. Raises OSError, YAMLError."""
+    path = os.path.join(roles_folder, role, FILE)
+    said: Mapping[str, Any] = {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as handle:
+            said = quick_yaml.load(handle.read()) or {}
+    return {"formats": said.get("formats") or {}, "free": said.get("free") or [], "at_most": said.get("at_most") or {}}
+
+
+def format_of(spec: str, said: Mapping[str, Any]) -> Optional[str]:
+    """The format of the text at this path of the argument specs, or None if nothing names one."""
+    own = said.get("formats", {}).get(spec)
+    return own or next((form for rule, form in _RULES if rule.search(spec)), None)
+
+
+def text_fault(path: str, text: str, form: str, secret: bool) -> Optional[str]:
+    """What is wrong with a text of this format, or None. The text of a secret is not repeated."""
+    if not text and form not in NEVER_EMPTY:
+        return None
+    fault = FORMATS[form](text)
+    if not fault:
+        return None
+    shown = "" if secret else "{0!r} ".format(text if len(text) <= 80 else text[:80] + "…")
+    return "{0}: {1}{2}".format(path, shown, fault)
+
+
+def order_faults(at_most: Mapping[str, str], values: Mapping[str, Any]) -> List[str]:
+    """Faults of durations and sizes that must not be above another variable's."""
+    faults = []
+    for small, large in sorted(at_most.items()):
+        pair = [str(values[name]) for name in (small, large) if values.get(name)]
+        if len(pair) < 2:
+            continue
+        for measure in (units.nanoseconds, units.size):
+            try:
+                first, second = measure(pair[0]), measure(pair[1])
+            except ValueError:
+                continue
+            if first > second:
+                form = "{0}: {1} is more than {2} ({3}); choose at most that"
+                faults.append(form.format(small, pair[0], large, pair[1]))
+            break
+    return faults
