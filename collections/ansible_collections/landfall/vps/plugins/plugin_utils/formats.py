@@ -4,7 +4,7 @@ A format is chosen by the end of a variable's name; what the name does not say s
 
     formats: {app_services.ready: url_path}     # path in the argument spec; .* for the values of a map, .<key> its keys
     free: [docker_daemon_options]               # handed on as it is, whatever its shape
-    at_most: {prometheus_scrape_timeout: prometheus_scrape_interval}    # durations or sizes
+    at_most: {x_timeout: x_interval}    # durations or sizes
 """
 
 from __future__ import annotations
@@ -131,14 +131,14 @@ FORMATS: Dict[str, Callable[[str], str]] = {
         "URL",
         "https://example.org/path; percent-encode what is special",
     ),
-    "redis_url": _form(
+    "broker_url": _form(
         _BAD_ESCAPE + r"(?:rediss?|sentinel|amqps?|valkeys?)://" + _URL_SIGNS + "+",
         "URL of a broker",
-        "redis://redis:6379/0; percent-encode what is special",
+        "rediss://:password@broker:6379/0; percent-encode what is special",
     ),
     "url_path": _form(_BAD_ESCAPE + "/" + _URL_SIGNS.replace("#", "") + "*", "path of a URL", "/health"),
     "path": _form(r"/[^\x00-\x1f\x7f:]*", "absolute path", "/data"),
-    "file": _form(r"[^\x00-\x1f\x7f]+", "path", "/srv/app"),
+    "file": _form(r"[^\x00-\x1f\x7f]+", "path", "/srv/project"),
     "file_name": _form(
         r"(?!(?:.*/)?\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", "name of a file", "home.json"
     ),
@@ -186,8 +186,8 @@ _RULES = [
         (r"[._]queues", "queue"),
         (r"[._](targets|upstreams|alertmanagers|smarthost)", "address"),
         (r"[._]volumes", "mount"),
-        (r"_retention_size", "size:prometheus"),
-        (r"_interval|_timeout|[._](interval|timeout)|_(wait|retention_time)|_alert_\w+_for", "duration:prometheus"),
+        (r"_retention_size", "size:metrics"),
+        (r"_interval|_timeout|[._](interval|timeout)|_(wait|retention_time)|_alert_\w+_for", "duration:metrics"),
         (r"_subnet|_address_pool", "network"),
         (r"\.name", "name"),
     )
