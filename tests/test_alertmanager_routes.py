@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -135,6 +136,22 @@ def test_a_team_without_a_receiver_falls_back(amtool: str, tmp_path: Path) -> No
     config = _write(chosen, tmp_path)
     assert _told(amtool, config, severity="critical", team="c") == {"hook"}
     assert _told(amtool, config, severity="critical", team="a") == {"ops"}
+
+
+@pytest.mark.parametrize("team", ['a"b', "c.d", "e\\f", "g|h", "it's", "\U0001f600", "(x)", "$y"])
+def test_a_team_of_any_name_is_its_own(amtool: str, team: str, tmp_path: Path) -> None:
+    own = [{**RECEIVERS[0], "teams": [rolekit.raw(team), "other"]}]
+    config = _write(_render(tmp_path, alertmanager_receivers=own), tmp_path)
+    matchers = [
+        matcher
+        for route in yaml.safe_load(config.read_text("utf-8"))["route"]["routes"]
+        for below in route.get("routes", [])
+        for matcher in below.get("matchers", [])
+    ]
+    assert matchers and len(set(matchers)) == 1
+    pattern = json.loads(matchers[0].split("=~", 1)[1])
+    assert re.fullmatch(pattern, team) and not re.fullmatch(pattern, team + "x")
+    assert "receivers" in _run(amtool, "check-config", str(config))
 
 
 def test_times_of_each_severity(config: Path) -> None:

@@ -117,6 +117,16 @@ def test_a_caddyfile_is_given_nothing_that_it_would_change(text: str) -> None:
         quoting.caddyfile_text(text)
 
 
+def test_a_caddyfile_has_quotes_where_it_needs_them() -> None:
+    assert quoting.caddyfile_text("/metrics/*") == "/metrics/*"
+    assert [quoting.caddyfile_text(text) for text in ("", "a b", "#c", "caf\u00e9")] == [
+        '""',
+        '"a b"',
+        '"#c"',
+        '"caf\u00e9"',
+    ]
+
+
 def test_a_matcher_takes_quotes_and_signs() -> None:
     assert quoting.matcher_text("team", ["web", 'a"b', "c.d", "e\\f"]) == r'team=~"web|a\"b|c\\.d|e\\\\f"'
 

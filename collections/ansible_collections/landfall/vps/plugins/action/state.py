@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.module_utils import ownership
+from ansible_collections.landfall.vps.plugins.module_utils import ownership, units
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
     claims,
     formats,
@@ -110,7 +109,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             **{name: network[name] for name in ("subnet", "gateway", "stack")},
             "network": network["name"],
         }
-        sizes = [human_to_bytes(str(args.get(name) or "0")) for name in ("image_size", "disk_reserve")]
+        sizes = [units.size(str(args.get(name) or "0")) for name in ("image_size", "disk_reserve")]
         faults, more = preflight.look(state, want, settings, sizes[0], sizes[1], known)
         return faults, notes + more + ownership.network_notes(state, network)
 

@@ -6,6 +6,7 @@ import functools
 from typing import Any, Callable, Dict
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.plugin_utils import quoting
 
 _FUNCTIONS: Dict[str, Callable[..., Any]] = {
@@ -20,6 +21,7 @@ _FUNCTIONS: Dict[str, Callable[..., Any]] = {
         quoting.matcher_text,
         quoting.words,
         quoting.http_health,
+        units.size,
     )
 }
 
@@ -29,7 +31,7 @@ def _filter(function: Callable[..., Any]) -> Callable[..., Any]:
     def told(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
-        except quoting.QuotingError as error:
+        except ValueError as error:
             raise AnsibleFilterError("{0}: {1}".format(function.__name__, error)) from error
 
     return told

@@ -41,10 +41,9 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtpe]?)(?:i?b)?", re.IGNORECASE 
 # Dialect to what its sizes look like and an example (logs is that of LogQL's store).
 # All of them count in powers of 1024, whatever they call it.
 SIZES = {
-    "docker": (re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[kmgtp]i?)?b?", re.IGNORECASE | re.ASCII), "512m or 1.5g"),
+    "docker": (re.compile(r"[0-9]+(?:\.[0-9]+)? ?(?:[kmgtp]i?)?b?", re.IGNORECASE | re.ASCII), "512m or 1.5g"),
     "metrics": (re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:[KMGTPE]i?)?B)+"), "512MB or 5GB"),
     "logs": (re.compile(r"[0-9]+(?:[KMGTP]B?|[kmgtp]b?|B|b)?"), "256KB or 1MB"),
-    "ansible": (re.compile(r"[0-9]+(?:\.[0-9]+)? ?(?:[KMGTPE]B?|[kmgtpe]|B)?"), "400MB or 1GB"),
 }
 
 

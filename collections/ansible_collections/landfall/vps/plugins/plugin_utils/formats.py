@@ -46,7 +46,9 @@ def _name(text: str) -> str:
 
 
 def _queue(text: str) -> str:
-    return _word(text) or ("has a comma, which separates queues; list them one by one" if "," in text else "")
+    if any(sign in text for sign in ",\"'`\\{}"):
+        return "has a comma, a quote, a backslash or a brace; name queues without, and list them one by one"
+    return _word(text)
 
 
 def _password(text: str) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 NO_PROXY = "export http_proxy= https_proxy= all_proxy= HTTP_PROXY= HTTPS_PROXY= ALL_PROXY=; "
 _OPERATORS = frozenset(";&|<>()`")
+_BARE = re.compile(r"[A-Za-z0-9/._~:?=&%+@*-]+\Z", re.ASCII)
 _UNQUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.", re.DOTALL)
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
@@ -70,11 +71,11 @@ def go_text(value: Any) -> str:
 
 
 def caddyfile_text(value: Any) -> str:
-    """A quoted word of a Caddyfile. Raises QuotingError for what Caddy would expand or cannot be given."""
+    """A word of a Caddyfile, in quotes where it needs them. Raises QuotingError for what would be expanded or cut."""
     text = as_text(value)
     if not text.isprintable() or any(sign in text for sign in '{}"\\`'):
         raise QuotingError("a Caddyfile cannot hold it: it has braces, quotes, a backslash or control characters")
-    return '"{0}"'.format(text)
+    return text if _BARE.match(text) else '"{0}"'.format(text)
 
 
 def shell_text(value: Any) -> str:

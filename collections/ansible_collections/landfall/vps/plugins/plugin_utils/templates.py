@@ -14,8 +14,8 @@ SETTINGS = {"trim_blocks": True, "lstrip_blocks": True}
 
 # What most roles use; a name that is missing here only costs each worker that uses it two milliseconds
 _FILTERS = (
-    "bool combine default first flatten hash human_to_bytes int join landfall.vps.context_tag landfall.vps.refuse"
-    " landfall.vps.refuse_unless landfall.vps.http_health landfall.vps.words landfall.vps.yaml_text"
+    "bool combine default first flatten hash int join landfall.vps.context_tag landfall.vps.refuse"
+    " landfall.vps.refuse_unless landfall.vps.http_health landfall.vps.size landfall.vps.words landfall.vps.yaml_text"
     " length lower map reject replace sort string ternary to_json to_nice_json unique"
 )
 _TESTS = "defined match none search string truthy"
