@@ -8,8 +8,8 @@ import threading
 from typing import Any
 
 from testbed import probe
+from testbed.drills import identity, play, record, serves, unchanged
 
-PLAY = "molecule/engine/converge.yml"
 DEBUG = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--log.level=debug"]}')
 CRASH = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--no-such-flag"]}')
 # Runs and is healthy, since its healthcheck asks on the loopback address, and yet serves nobody
@@ -37,28 +37,6 @@ while time.monotonic() < deadline:
     time.sleep(0.002)
 sys.exit("nothing to kill")
 """
-
-
-def play(*argv: str) -> tuple[str, dict[str, int], int]:
-    return probe.playbook(*argv, name=PLAY)
-
-
-def identity(host: Any, name: str) -> tuple[str, str, int]:
-    return probe.identity(probe.containers(host)[name])
-
-
-def record(host: Any, name: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(probe.output(host, "cat", f"/opt/landfall/.state/{name}.json"))
-    return value
-
-
-def serves(host: Any) -> bool:
-    return "Prometheus Server is Ready" in probe.get(host, "http://127.0.0.1:9090/-/ready")
-
-
-def unchanged(text: str, figures: dict[str, int], status: int) -> bool:
-    assert status == 0, text
-    return figures["changed"] == 0
 
 
 def test_nothing_to_do_is_nothing_done() -> None:
