@@ -23,7 +23,7 @@ def leased(root: Path, run: str = "1", who: str = "anna@laptop", doing: str = "r
     """A run between two of its programs."""
     held = Lock(str(root), run, who)
     held.acquire(doing)
-    held.keep(doing)
+    held.keep()
     return held
 
 
@@ -96,7 +96,7 @@ def test_a_run_that_has_ended_frees_its_lock_also_while_its_last_program_works(t
     lease.end(str(tmp_path), "1", "anna")
     with pytest.raises(Locked, match="working right now"):
         Lock(str(tmp_path), "2", "ben").acquire("b")
-    working.keep("a")
+    working.keep()
     Lock(str(tmp_path), "2", "ben").acquire("b")
     assert not (tmp_path / ".state" / "lock.ended").exists()
 

@@ -79,7 +79,7 @@ def test_a_run_that_pauses_longer_than_a_lease_still_has_the_vps(host: Any) -> N
     runner.start()
     assert probe.eventually(lambda: host.file(LOCK).exists), "the first run took no lock"
     time.sleep(65)  # a lease is 60 s
-    text, _figures, status = play("--tags", "redis", "-e", "redis_memory=600m")
+    text, _figures, status = play("--tags", "prometheus", *DEBUG[2:])
     runner.join()
     assert status != 0 and "another run is in progress on this VPS" in text, text
     assert first[0][2] == 0, first[0][0]

@@ -141,21 +141,22 @@ class Lock:
         try:
             yield
         finally:
-            self.keep("between components, last " + doing)
+            self.keep()
 
     def doing(self, text: str) -> None:
         """Tell others what is being done now."""
         if self._guard is not None:
             self._write({**(read_json(self._path) or {}), "doing": text})
 
-    def keep(self, doing: str) -> None:
+    def keep(self) -> None:
         """End this program's work, keep the lease for the run's next one; a run that has ended keeps none."""
         if self._guard is None:
             return
         if read_text(self._ended) == self._run:
             self.release()
             return
-        self._write({**(read_json(self._path) or {}), "doing": doing}, working=False)
+        holder = read_json(self._path) or {}
+        self._write({**holder, "doing": "between components, last {0}".format(holder.get("doing"))}, working=False)
         self._close()
 
     def renew(self) -> bool:
