@@ -150,7 +150,7 @@ def test_names_of_other_rule_sets_are_labels() -> None:
 def test_rules_are_split_by_topic_into_one_directory() -> None:
     """ALR-22."""
     topics = {Path(rule.file).name.split("--", 1)[1] for rule in rulekit.alerts()}
-    assert {"high-error-rate.yml", "slow-tasks.yml", "resource-exhaustion.yml"} <= topics
+    assert {"app-high-error-rate.yml", "app-slow-tasks.yml", "app-resource-exhaustion.yml"} <= topics
     assert {Path(rule.file).parent for rule in rulekit.alerts()} == {Path()}
 
 

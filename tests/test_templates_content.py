@@ -151,7 +151,8 @@ def test_prometheus_scrapes_an_application_elsewhere(tmp_path: Path) -> None:
     extra = [{"job": "shop", "targets": ["shop.example.com:443"], "scheme": "https", "labels": {"team": "web"}}]
     job = _prometheus(tmp_path, prometheus_extra_targets=extra)["scrape_configs"][1]
     assert (job["job_name"], job["scheme"], job["metrics_path"]) == ("shop", "https", "/metrics")
-    assert job["static_configs"] == [{"targets": ["shop.example.com:443"], "labels": {"team": "web"}}]
+    labels = {"service": "shop", "component": "app", "metrics_kind": "auto", "team": "web"}
+    assert job["static_configs"] == [{"targets": ["shop.example.com:443"], "labels": labels}]
 
 
 def test_node_exporter_listens_on_the_gateway_alone(tmp_path: Path) -> None:

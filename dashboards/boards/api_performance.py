@@ -39,7 +39,7 @@ BOARD = Board(
     name="api-performance",
     title="Landfall / API performance",
     text="Request rate, error rate and latency of the HTTP services by endpoint, method and status.",
-    role="app",
+    role="grafana",
     starts="app",
     variables=[
         job(COUNT),

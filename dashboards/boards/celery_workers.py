@@ -22,7 +22,7 @@ BOARD = Board(
     name="celery-workers",
     title="Landfall / Celery workers",
     text="What the workers do: throughput, failures and duration by task and worker type; what waits; who is there.",
-    role="celery",
+    role="grafana",
     starts="celery",
     variables=[
         job(COUNT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.alerts import default
 from dashboards.board import Board, Variable
 from dashboards.boards.common import (
     BACKLOG,
@@ -21,11 +22,13 @@ from dashboards.boards.common import (
     services,
     share,
 )
-from dashboards.kit import ANY_IS_BAD, Q, graph, link, runbook, see, see_logs, stat, table, timeline
+from dashboards.kit import ANY_IS_BAD, Q, graph, link, rising, runbook, see, see_logs, stat, table, timeline
 
 COUNT = "http_requests_total"
 TIME = "http_request_duration_seconds"
 SERVER = 'status=~"5.."'
+SITES, OURS = "caddy_http_request_duration_seconds_count", 'host!="_other"'
+SITE_ERRORS = rising(default("caddy_alert_error_ratio"), default("caddy_alert_error_ratio_critical"))
 UP = 'job=~"$job", instance=~"$instance", service=~"$service"'
 R = "[$__rate_interval]"
 FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
@@ -54,7 +57,7 @@ BOARD = Board(
                     "Targets that Prometheus cannot scrape.",
                     "short",
                     Q(f"count(up{{{UP}}}) - sum(up{{{UP}}})"),
-                    width=3,
+                    width=6,
                     steps=ANY_IS_BAD,
                     links=(runbook("TargetDown"), see("Monitoring stack", "monitoring-stack")),
                 ),
@@ -63,54 +66,15 @@ BOARD = Board(
                     "Alerts firing now, the watchdog aside.",
                     "short",
                     Q(f"count({FIRING}) or vector(0)"),
-                    width=3,
+                    width=6,
                     steps=ANY_IS_BAD,
-                ),
-                stat(
-                    "Requests",
-                    "Requests answered per second.",
-                    "reqps",
-                    Q(rate(COUNT)),
-                    width=3,
-                    decimals=2,
-                    links=(see("API performance", "api-performance"),),
-                ),
-                stat(
-                    "Server errors",
-                    f"Share of answers of 500 or above. {ERRORS_TEXT}",
-                    "percentunit",
-                    Q(share(rate(COUNT, SERVER), rate(COUNT))),
-                    width=3,
-                    steps=ERRORS,
-                    decimals=2,
-                    empty="no traffic",
-                    links=(runbook("HighAPIErrorRate"), see_logs()),
-                ),
-                stat(
-                    "Latency p95",
-                    "95 of 100 requests are faster than this.",
-                    "s",
-                    Q(quantile(0.95, TIME)),
-                    width=3,
-                    steps=SLOW,
-                    empty="no traffic",
-                    links=(runbook("SlowAPILatency"), see("API performance", "api-performance")),
-                ),
-                stat(
-                    "Tasks waiting",
-                    f"Tasks that wait in Celery's queues. {BACKLOG_TEXT}",
-                    "short",
-                    Q("sum(max by (queue_name) (celery_queue_length))"),
-                    width=3,
-                    steps=BACKLOG,
-                    links=(runbook("WorkerQueueBacklog"), see("Celery workers", "celery-workers")),
                 ),
                 stat(
                     "Memory",
                     "Share of the host's memory that programs cannot have.",
                     "percentunit",
                     Q(MEMORY),
-                    width=3,
+                    width=6,
                     steps=BUSY_MEMORY,
                     decimals=0,
                     links=(runbook("HighMemoryUsage"), see("Host", "host")),
@@ -120,7 +84,7 @@ BOARD = Board(
                     "Share used of the fullest file system.",
                     "percentunit",
                     Q(DISK),
-                    width=3,
+                    width=6,
                     steps=FULL_DISK,
                     decimals=0,
                     links=(runbook("HighDiskUsage"), see("Host", "host")),
@@ -144,6 +108,36 @@ BOARD = Board(
         (
             "Requests",
             [
+                stat(
+                    "Requests",
+                    "Requests answered per second.",
+                    "reqps",
+                    Q(rate(COUNT)),
+                    width=8,
+                    decimals=2,
+                    links=(see("API performance", "api-performance"),),
+                ),
+                stat(
+                    "Server errors",
+                    f"Share of answers of 500 or above. {ERRORS_TEXT}",
+                    "percentunit",
+                    Q(share(rate(COUNT, SERVER), rate(COUNT))),
+                    width=8,
+                    steps=ERRORS,
+                    decimals=2,
+                    empty="no traffic",
+                    links=(runbook("HighAPIErrorRate"), see_logs()),
+                ),
+                stat(
+                    "Latency p95",
+                    "95 of 100 requests are faster than this.",
+                    "s",
+                    Q(quantile(0.95, TIME)),
+                    width=8,
+                    steps=SLOW,
+                    empty="no traffic",
+                    links=(runbook("SlowAPILatency"), see("API performance", "api-performance")),
+                ),
                 graph(
                     "Requests by status",
                     "Requests per second by status code.",
@@ -174,31 +168,74 @@ BOARD = Board(
             ],
         ),
         (
+            "Requests by site",
+            [
+                graph(
+                    "Requests to each site",
+                    "Requests per second that the proxy answers, by site.",
+                    "reqps",
+                    Q(rate(SITES, OURS, by="host"), "{{host}}"),
+                    width=8,
+                    stack=True,
+                    links=(see("Proxy", "proxy"),),
+                ),
+                graph(
+                    "Error share of each site",
+                    "Share of answers of 500 or above, by site.",
+                    "percentunit",
+                    Q(share(rate(SITES, OURS, 'code=~"5.."', by="host"), rate(SITES, OURS, by="host")), "{{host}}"),
+                    width=8,
+                    steps=SITE_ERRORS,
+                    links=(runbook("SiteErrorRateHigh"), see("Proxy", "proxy")),
+                ),
+                graph(
+                    "First byte of each site, p95",
+                    "The time after which 95 of 100 answers have begun, by site.",
+                    "s",
+                    Q(quantile(0.95, "caddy_http_response_duration_seconds", OURS, by="host"), "{{host}}"),
+                    width=8,
+                    steps=rising(default("caddy_alert_latency_seconds")),
+                    links=(runbook("ProxySlow"), see("Proxy", "proxy")),
+                ),
+            ],
+        ),
+        (
             "Work in the background",
             [
+                stat(
+                    "Tasks waiting",
+                    f"Tasks that wait in Celery's queues. {BACKLOG_TEXT}",
+                    "short",
+                    Q("sum(max by (queue_name) (celery_queue_length))"),
+                    width=6,
+                    steps=BACKLOG,
+                    links=(runbook("WorkerQueueBacklog"), see("Celery", "celery")),
+                ),
                 graph(
                     "Tasks by outcome",
                     "Celery tasks per second by outcome.",
                     "ops",
-                    Q(rate("tasks_total", by="status"), "{{status}}"),
-                    width=8,
-                    links=(see("Celery workers", "celery-workers"),),
+                    Q(rate("celery_task_succeeded_total"), "succeeded"),
+                    Q(rate("celery_task_failed_total"), "failed"),
+                    Q(rate("celery_task_retried_total"), "retried"),
+                    width=6,
+                    links=(runbook("CeleryTaskFailures"), see("Celery", "celery")),
                 ),
                 graph(
                     "Queues",
                     "Tasks that wait, by queue.",
                     "short",
                     Q("max by (queue_name) (celery_queue_length)", "{{queue_name}}"),
-                    width=8,
+                    width=6,
                     steps=BACKLOG,
-                    links=(runbook("WorkerQueueBacklog"), see("Celery workers", "celery-workers")),
+                    links=(runbook("WorkerQueueBacklog"), see("Celery", "celery")),
                 ),
                 graph(
                     "Workers",
                     "Workers that listen to each queue.",
                     "short",
                     Q("max by (queue_name) (celery_active_worker_count)", "{{queue_name}}"),
-                    width=8,
+                    width=6,
                     links=(runbook("CeleryQueueNoConsumers"),),
                 ),
             ],

@@ -27,7 +27,7 @@ BOARD = Board(
     name="per-tenant",
     title="Landfall / Tenants",
     text="Enhancement requests of each tenant: how many, how many succeed, how long they take and wait.",
-    role="app",
+    role="grafana",
     starts="app|celery",
     variables=[
         job(COUNT),

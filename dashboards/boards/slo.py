@@ -1,6 +1,6 @@
 """Service level objectives of the API: what is promised, what is kept, how fast the budget burns.
 
-All but one table reads what Prometheus has recorded for the alerts (roles/app/templates/rules/slo.yml.j2), and the
+It reads what Prometheus has recorded for the alerts (roles/prometheus/templates/rules/http-slo.yml.j2), and the
 objectives too: the dashboard cannot disagree with the alerts, whatever the inventory sets, and asks for no window of
 days itself.
 """
@@ -8,11 +8,10 @@ days itself.
 from __future__ import annotations
 
 from dashboards.board import Board, Variable
-from dashboards.kit import PLAIN, Q, graph, rising, runbook, see, stat, table
+from dashboards.kit import PLAIN, Q, graph, rising, runbook, see, stat
 
 SERVICE = 'service=~"$service"'
 REQUESTS = f"service:http_requests:increase5m{{{SERVICE}}}"
-COUNT = f'http_requests_total{{component="app", {SERVICE}'
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 BURN = rising(1, 6)
 BUDGET = ((None, "red"), (0, "orange"), (0.25, "green"))
@@ -46,7 +45,7 @@ BOARD = Board(
     name="slo",
     title="Landfall / Service level objectives",
     text="Availability and latency against their objectives: what is left of the error budget, and how fast it burns.",
-    role="app",
+    role="grafana",
     starts="app|app-.+",
     span="now-24h",
     variables=[Variable("service", "Service", "service:http_requests:increase5m")],
@@ -134,15 +133,7 @@ BOARD = Board(
                     "percentunit",
                     Q(_errors("5m"), "{{service}} server errors"),
                     Q(_slow("5m"), "{{service}} slow answers"),
-                ),
-                table(
-                    "Errors by endpoint",
-                    "Requests and server errors of each endpoint in the last hour.",
-                    "short",
-                    Q(f"sum by (endpoint) (increase({COUNT}}}[1h]))"),
-                    Q(f'sum by (endpoint) (increase({COUNT}, status=~"5.."}}[1h]))'),
-                    columns={"endpoint": "Endpoint", "Value #A": "Requests", "Value #B": "Server errors"},
-                    width=12,
+                    width=24,
                 ),
             ],
         ),

@@ -72,16 +72,17 @@ def test_runbooks_of_an_inventory_reach_every_panel(tmp_path: Path) -> None:
 
 
 def test_without_differences_the_committed_file_is_shipped(tmp_path: Path) -> None:
-    rendered = rolekit.component("app", tmp_path)
-    for source in (rolekit.ROLES / "app" / "files" / "dashboards").glob("*.json"):
-        assert rendered.contents[f"grafana/dashboards.d/app--{source.name}"] == source.read_bytes()
+    rendered = rolekit.component("grafana", tmp_path, caddy_app_host="app.example.org")
+    for name in ("api-performance", "application", "per-tenant", "slo", "celery-workers"):
+        source = rolekit.ROLES / "grafana" / "files" / "dashboards" / f"{name}.json"
+        assert rendered.contents[f"grafana/dashboards.d/grafana--{name}.json"] == source.read_bytes()
 
 
 def test_links_go_with_the_role_that_ships_their_dashboard(tmp_path: Path) -> None:
-    with_workers = json.dumps(_shipped("prometheus", tmp_path))
-    without = json.dumps(_shipped("prometheus", tmp_path, celery_enabled="false"))
-    assert "/d/landfall-celery-workers?" in with_workers
-    assert "/d/landfall-celery-workers?" not in without
+    with_celery = json.dumps(_shipped("prometheus", tmp_path))
+    without = json.dumps(_shipped("prometheus", tmp_path, celery_exporter_enabled="false"))
+    assert "/d/landfall-celery?" in with_celery
+    assert "/d/landfall-celery?" not in without
     assert "/d/landfall-host?" in without
 
 
@@ -103,3 +104,28 @@ def test_every_mark_of_a_deploy_and_every_link_to_logs_is_fitted() -> None:
         before = path.read_text()
         wanted = before.count("compose_project=~") + before.count("logs?var-container=")
         assert fitting.prefixed(before, "staging-").count("staging-") == wanted, path.name
+
+
+def test_links_go_with_a_dashboard_that_is_left_out(tmp_path: Path) -> None:
+    board = "grafana/dashboards.d/redis-exporter--database-redis.json"
+    assert "/d/landfall-celery-workers?" in json.dumps(_shipped("redis_exporter", tmp_path)[board])
+    without = json.dumps(_shipped("redis_exporter", tmp_path, celery_enabled=False)[board])
+    assert "/d/landfall-celery-workers?" not in without
+
+
+def _rows(*rows: tuple[str, int]) -> str:
+    """Return a board of rows with one panel of this height each."""
+    panels: list[dict[str, Any]] = []
+    top = 0
+    for title, height in rows:
+        panels.append({"type": "row", "title": title, "gridPos": {"y": top, "h": 1}})
+        panels.append({"title": f"in {title}", "gridPos": {"y": top + 1, "h": height}})
+        top += 1 + height
+    return json.dumps({"panels": panels})
+
+
+@pytest.mark.parametrize("out", [["a"], ["b"], ["c"], ["a", "b"], ["a", "c"], ["b", "c"], []])
+def test_what_is_below_a_row_that_is_left_out_moves_up(out: list[str]) -> None:
+    rows = (("a", 4), ("b", 8), ("c", 3))
+    fitted = json.loads(fitting.fit(_rows(*rows), {"variables": {}, "absent": [], "rows": out}))
+    assert fitted == json.loads(_rows(*(row for row in rows if row[0] not in out)))

@@ -187,6 +187,22 @@ def test_killed_after_the_swap_of_rules_still_makes_prometheus_take_them_in() ->
     assert p.plan(new, replace(LIVE, files=dict(new.files))).receivers == ("prometheus/rules.d",)
 
 
+def test_a_rule_of_its_own_is_taken_in_as_those_of_others_are() -> None:
+    mine = "prometheus/rules.d/prometheus--a.yml"
+    old = p.Desired(
+        "prometheus", True, {"prometheus/compose.yaml": mark("c"), mine: mark("old")},
+        {"prometheus": p.Container("prometheus", "prom:1")}, ("config/*",),
+        {"drop_ins": {"rules.d": {"reload": True}, "targets.d": {}}},
+    )  # fmt: skip
+    record = {"files": dict(old.files), "containers": {}, "digest": old.digest, "proven": True}
+    live = p.Actual(dict(old.files), {"prometheus": {"state": "running"}}, {"prom:1": "x"}, record)
+    assert p.plan(old, live).action == p.NONE
+    new = replace(old, files={**old.files, mine: mark("new")})
+    assert (p.plan(new, live).action, p.plan(new, live).reload) == (p.RELOADED, True)
+    target = replace(old, files={**old.files, "prometheus/targets.d/prometheus.yml": mark("new")})
+    assert (p.plan(target, live).action, p.plan(target, live).reload) == (p.UPDATED, False)
+
+
 texts = st.sampled_from(["a", "b", "c"])
 paths = st.sampled_from(["compose.yaml", "config/a.yml", "config/sub/b.yml", "secrets/s"])
 drop_ins = st.sampled_from(

@@ -201,6 +201,13 @@ def _readers(desired: Desired, paths: Iterable[str]) -> Tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _drops_for_itself(desired: Desired, receivers: Iterable[str]) -> bool:
+    """Whether a folder whose changes the component takes in by a reload got files of its own."""
+    drop_ins = desired.meta.get("drop_ins") or {}
+    own = [folder.split("/", 1)[1] for folder in receivers if folder.split("/", 1)[0] == desired.name]
+    return any((drop_ins.get(name) or {}).get("reload") for name in own)
+
+
 def _plan_absent(desired: Desired, actual: Actual) -> Plan:
     files = dict.fromkeys(sorted(actual.files), "remove")
     if not files and not actual.containers and actual.record is None:
@@ -268,6 +275,7 @@ def plan(desired: Desired, actual: Actual) -> Plan:
 
     receivers = _receivers(desired.name, touched)
     record = actual.record or {}
+    config += [folder for folder in receivers if _drops_for_itself(desired, [folder])]
     action, up, reload = NONE, False, False
     if compose_changed or heavy or recreate:
         action, up, reasons = RECREATED, True, reasons + recreate

@@ -48,6 +48,7 @@ COMPONENT: Dict[str, Any] = {
     },
     "drop_ins": {"type": "dict", "default": {}},
     "serves": {"type": "list", "elements": "dict", "default": []},
+    "without": {"type": "list", "elements": "str", "default": []},
     "exercise": {
         "type": "dict",
         "default": {},

@@ -139,6 +139,13 @@ options:
     type: list
     elements: dict
     default: []
+  without:
+    description:
+      - What the role holds and this stack has no use for, such as C(rules/slow-tasks.yml) or C(dashboards/slo.json); of
+        a dashboard a single row, C(dashboards/overview.json#Requests).
+    type: list
+    elements: str
+    default: []
   exercise:
     description: Work that C(verify) gives the component, so that what it counts can move.
     type: dict

@@ -38,10 +38,31 @@ def prefixed(text: str, prefix: str) -> str:
     return _LOGS.sub(lambda found: found.group(1) + prefix, text)
 
 
+def _without_rows(board: Dict[str, Any], titles: List[str]) -> bool:
+    """Take rows and their panels out of a board, and move what is below up. Whether there were any."""
+    kept: List[Dict[str, Any]] = []
+    up, gap = 0, 0
+    leaving = False
+    for panel in board.get("panels") or []:
+        place = panel["gridPos"]
+        if panel.get("type") == "row":
+            if leaving:
+                up += place["y"] - gap
+            leaving = panel.get("title") in titles
+            gap = place["y"]
+        if not leaving:
+            place["y"] -= up
+            kept.append(panel)
+    changed = len(kept) < len(board.get("panels") or [])
+    board["panels"] = kept
+    return changed
+
+
 def fit(text: str, settings: Mapping[str, Any]) -> str:
     """``text`` with the hidden ``variables`` of ``settings`` set, and without links to dashboards that are ``absent``.
 
     Names on the VPS begin with the stack's ``prefix``.
+    ``rows`` are titles of rows that are left out with their panels.
 
     A text that fits already is returned as it is, and so is one that is no dashboard, which is refused elsewhere.
     """
@@ -59,6 +80,8 @@ def fit(text: str, settings: Mapping[str, Any]) -> str:
             variable["query"] = value
             variable["current"] = {"selected": True, "text": value, "value": value}
             changed = True
+    if settings.get("rows"):
+        changed |= _without_rows(board, settings["rows"])
     for panel in _panels(board):
         links = panel.get("links") or []
         kept = [link for link in links if not set(_BOARD.findall(link.get("url") or "")) & set(settings["absent"])]

@@ -292,8 +292,8 @@ def render(
     def content(source: str) -> bytes:
         return _bytes(render_text, source, facts, BRACKETS)
 
-    contents.update(_shipped(name, role_path, presence, destinations, content))
-    _fit_dashboards(contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text)
+    contents.update(_shipped(name, role_path, presence, destinations, content, options["without"]))
+    _fit_dashboards(contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text, options["without"])
     contents.update(_target_files(name, meta["targets"], destinations.get(TARGETS) or []))
 
     # A template that renders to nothing makes no file; a secret that the inventory names is one, even an empty one
@@ -308,18 +308,25 @@ def render(
 
 
 def _shipped(
-    name: str, role_path: str, presence: str, destinations: declared.Destinations, content: Callable[[str], bytes]
+    name: str,
+    role_path: str,
+    presence: str,
+    destinations: declared.Destinations,
+    content: Callable[[str], bytes],
+    without: List[str],
 ) -> Iterator[Tuple[str, Tuple[bytes, int, int]]]:
-    """The files of a role that go to others, by path; ``presence`` is one more of those with rules."""
+    """The files of a role that go to others, by path; ``presence`` is one more with rules, ``without`` are left out."""
     for kind, folders in destinations.items():
         sources = {relative: source for source, relative in _sources(role_path, kind)}
         if kind == RULES and os.path.exists(presence):
             sources[PRESENCE] = presence
         for relative, source in sources.items():
+            shipped = relative[:-3] if relative.endswith(".j2") else relative
+            if "{0}/{1}".format(kind, shipped) in without:
+                continue
             text = content(source)
             for folder in folders:
-                path = _drop_in(folder, name, relative[:-3] if relative.endswith(".j2") else relative)
-                yield path, (text, 0o644, 0)
+                yield _drop_in(folder, name, shipped), (text, 0o644, 0)
 
 
 def _target_files(
@@ -338,8 +345,9 @@ def _fit_dashboards(
     source: str,
     role_path: str,
     render_text: RenderText,
+    without: List[str],
 ) -> None:
-    """Fit the dashboards among ``contents`` to what the template ``source`` says of this stack."""
+    """Fit the dashboards among ``contents`` to what the template ``source`` says of this stack, and leave rows out."""
     paths = [path for path in contents if os.path.dirname(path) in boards]
     if not paths or not os.path.exists(source):
         return
@@ -347,7 +355,9 @@ def _fit_dashboards(
     linked = fitting.linked(list(texts.values()), role_path)
     settings = json.loads(render_text(source, {"landfall_linked_dashboards": linked}, BRACKETS))
     for path, text in texts.items():
-        fitted = fitting.fit(text, settings).encode(errors="surrogateescape")
+        name = "dashboards/{0}#".format(path.split("--", 1)[1])
+        rows = [item[len(name) :] for item in without if item.startswith(name)]
+        fitted = fitting.fit(text, {**settings, "rows": rows}).encode(errors="surrogateescape")
         contents[path] = (fitted, *contents[path][1:])
 
 
