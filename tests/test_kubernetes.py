@@ -30,8 +30,8 @@ def manifests() -> list[Manifest]:
     return [document for path in sorted(FOLDER.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
 
 
-def of_kind(kind: str) -> Manifest:
-    (found,) = [one for one in manifests() if one["kind"] == kind]
+def of_kind(kind: str, name: str = "prometheus") -> Manifest:
+    (found,) = [one for one in manifests() if one["kind"] == kind and name in one["metadata"]["name"]]
     return found
 
 
@@ -46,6 +46,27 @@ def test_a_misspelt_field_would_be_noticed() -> None:
     broken["spec"]["replica"] = broken["spec"].pop("replicas")
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_application_is_annotated_for_prometheus_and_runs_as_on_a_vps() -> None:
+    """K8S-05."""
+    deployment, service = yaml.safe_load_all((FOLDER / "app.yaml").read_text())
+    pod, (container,) = deployment["spec"]["template"], deployment["spec"]["template"]["spec"]["containers"]
+    notes = pod["metadata"]["annotations"]
+    assert notes == {"prometheus.io/scrape": "true", "prometheus.io/port": "8000", "prometheus.io/path": "/metrics"}
+    assert deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"] == service["spec"]["selector"]
+    assert container["ports"][0]["containerPort"] == service["spec"]["ports"][0]["targetPort"] == 8000
+    assert pod["spec"]["automountServiceAccountToken"] is False, "its token lies in /run/secrets"
+    uid = rolekit.defaults("app")["app_uid"]
+    assert pod["spec"]["securityContext"]["runAsUser"] == uid
+    paths = {mount["mountPath"] for mount in container["volumeMounts"]}
+    named = {one["name"]: one["value"] for one in container["env"]}
+    settings = (rolekit.ROOT / "docs" / "app.md").read_text("utf-8")
+    assert {name for name in named if f"`{name}`" not in settings} <= {"PROMETHEUS_MULTIPROC_DIR"}
+    assert {str(Path(path).parent) for name, path in named.items() if name.endswith("_FILE")} <= paths
+    ready = container["readinessProbe"]["httpGet"]["path"], container["livenessProbe"]["httpGet"]["path"]
+    item = rolekit.defaults("app")["app_services"][0]
+    assert ready == (item["ready"], item["health"])
 
 
 def test_deployment_and_service_are_in_one_file_and_fit_together() -> None:

@@ -68,7 +68,7 @@ def test_jobs_of_the_reference_stack() -> None:
 
 
 def test_jobs_that_the_inventory_names() -> None:
-    """PRM-03 (worker:8000), PRM-04 (fastapi:8000), PRM-07 (another path, workers on 9090), DKR-11."""
+    """PRM-03 (worker:8000, celery), PRM-04 (fastapi:8000), PRM-07 (another path, workers on 9090)."""
     worker = [{"name": "worker", "queues": ["q"]}]
     api = {"image": "registry.example.com/api:1.0.0", "port": 8000, "health": "/health"}
     services = [
@@ -77,9 +77,16 @@ def test_jobs_that_the_inventory_names() -> None:
     ]
     found = {
         t["labels"]["job"]: (t["targets"][0], t["labels"].get("__metrics_path__", "/metrics"))
-        for t in _targets(celery_workers=worker, celery_metrics_port=8000, app_services=services, app_exercise={})
+        for t in _targets(
+            celery_workers=worker,
+            celery_metrics_port=8000,
+            app_services=services,
+            app_exercise={},
+            celery_exporter_job="celery",
+        )
     }
     assert found["worker"] == ("worker:8000", "/metrics")
+    assert found["celery"] == ("celery-exporter:9808", "/metrics")
     assert found["fastapi-app"] == ("fastapi:8000", "/metrics")
     assert found["pybase-api"] == ("api:8000", "/api/v1/metrics")
 

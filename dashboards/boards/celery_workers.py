@@ -332,7 +332,7 @@ BOARD = Board(
                     "Exporter scrape time",
                     "One scrape asks every worker twice and waits a second for each answer: about 2 s is normal.",
                     "s",
-                    Q('max by (instance) (scrape_duration_seconds{job="celery-exporter"})', "{{instance}}"),
+                    Q('max by (instance) (scrape_duration_seconds{component="celery_exporter"})', "{{instance}}"),
                     width=8,
                     steps=rising(5, 9),
                     links=(runbook("CeleryExporterBlind"),),
