@@ -114,7 +114,7 @@ STACKS: dict[str, tuple[dict[str, Any], set[str], set[str]]] = {
     "elsewhere, not named": (_extra(), HTTP, set()),
     "elsewhere, an exporter": (_extra(job="node-exporter"), set(), set()),
     "own workers": (
-        {"app_services": [SILENT], "celery_app": "shop.celery", "celery_workers": OWN_WORKERS},
+        {"app_services": [SILENT], "celery_service": "web", "celery_app": "shop.celery", "celery_workers": OWN_WORKERS},
         set(),
         set(),
     ),
