@@ -476,3 +476,13 @@ def test_all_faults_come_at_once() -> None:
     faults, _notes = preflight.look(found, wanted, SETTINGS, 1, 1)
     assert [fault.split(":")[0] for fault in faults] == [
         "engine", "caddy_publish[0]", "landfall_subnet", "disk", "app_cpus"]  # fmt: skip
+
+
+def test_visitors_by_ipv6_who_share_an_address_are_told() -> None:
+    six = state(network__ipv6=["2a01:4f8::1 on eth0"])
+    (note,) = neighbours.visitor_notes(six, WEB)
+    assert "2a01:4f8::1 on eth0" in note and "port 80, 443 (caddy_publish)" in note and "0.0.0.0:80:80" in note
+    assert note in preflight.look(six, WEB, SETTINGS, 400_000_000, 10**9)[1]
+    four = Wanted(ports=(Port("caddy_publish[0]", "0.0.0.0", 80, "tcp"),))  # noqa: S104
+    assert neighbours.visitor_notes(six, four) == neighbours.visitor_notes(six, OWN) == []
+    assert neighbours.visitor_notes(state(network__ipv6=[]), WEB) == neighbours.visitor_notes(state(), WEB) == []

@@ -332,3 +332,14 @@ def test_an_engine_is_asked_where_its_data_is(tmp_path: Path) -> None:
     engine.path = str(tmp_path / "none")
     facts = host.engine_facts(str(tmp_path), engine)
     assert (facts["running"], facts["setup"]["client"]["context"]) == (False, "")
+
+
+def test_addresses_by_ipv6_are_those_that_the_world_can_reach() -> None:
+    text = (
+        "2a0104f80000000000000000000000ab 02 40 00 80     eth0\n"
+        "fe800000000000000042acfffe110002 02 40 20 80     eth0\n"
+        "fd00000000000000000000000000000a 03 40 00 80  docker0\n"
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+    )
+    assert surroundings.public_ipv6(text) == ["2a01:4f8::ab on eth0"]
+    assert surroundings.public_ipv6("") == surroundings.public_ipv6("nonsense\n") == []

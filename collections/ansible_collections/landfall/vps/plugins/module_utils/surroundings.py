@@ -63,6 +63,19 @@ def routes(route: str, fib_trie: str = "") -> List[Dict[str, str]]:
     ]
 
 
+def public_ipv6(if_inet6: str) -> List[str]:
+    """Addresses by IPv6 under which the world may reach this host, from the text of /proc/net/if_inet6."""
+    found = []
+    for line in if_inet6.splitlines():
+        fields = line.split()
+        if len(fields) == 6 and re.fullmatch("[0-9a-f]{32}", fields[0]):
+            address = ipaddress.IPv6Address(bytes.fromhex(fields[0]))
+            # 2000::/3 is all that the internet routes
+            if address in ipaddress.ip_network("2000::/3"):
+                found.append("{0} on {1}".format(address, fields[5]))
+    return found
+
+
 def ufw(config: str, defaults: str, rules: str) -> Optional[Dict[str, Any]]:
     """The firewall ufw from the texts of ufw.conf, default/ufw and user.rules; None where it is not switched on.
 
@@ -105,6 +118,7 @@ def network_facts() -> Dict[str, Any]:
     """Routes and firewall of this host."""
     return {
         "routes": routes(text_of("/proc/net/route"), text_of("/proc/net/fib_trie")),
+        "ipv6": public_ipv6(text_of("/proc/net/if_inet6")),
         "ufw": ufw(text_of("/etc/ufw/ufw.conf"), text_of("/etc/default/ufw"), text_of("/etc/ufw/user.rules")),
     }
 

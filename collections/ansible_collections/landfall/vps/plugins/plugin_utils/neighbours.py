@@ -141,6 +141,23 @@ def _free(length: int, taken: Sequence[ipaddress.IPv4Network]) -> str:
     return ""
 
 
+def visitor_notes(state: State, wanted: Wanted) -> List[str]:
+    """Ports at which visitors by IPv6 would all have one address, as the containers' network has IPv4 only."""
+    addresses = state["network"].get("ipv6") or []
+    found: Dict[str, List[int]] = {}
+    for port in wanted.ports:
+        if port.address in ("", "::"):
+            found.setdefault(port.variable.split("[", 1)[0], []).append(port.port)
+    return [
+        "visitors: this VPS has {0}, and all who come by IPv6 to port {1} ({2}) have one address, the bridge's: limits "
+        "of rates take them for one. Listen by IPv4 alone, as 0.0.0.0:{3}:{3}, or publish no AAAA record".format(
+            addresses[0], ", ".join(map(str, sorted(set(ports)))), variable, min(ports)
+        )
+        for variable, ports in sorted(found.items())
+        if addresses
+    ]
+
+
 def firewall_notes(state: State, wanted: Wanted, settings: Mapping[str, Any]) -> List[str]:
     """Rules that ufw lacks, for ports at which containers ask the VPS itself."""
     ufw = state["network"].get("ufw")

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.landfall.vps.plugins.plugin_utils.neighbours import firewall_notes, network_faults, port_faults
+from ansible_collections.landfall.vps.plugins.plugin_utils.neighbours import (
+    firewall_notes,
+    network_faults,
+    port_faults,
+    visitor_notes,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted
 
 State = Mapping[str, Any]
@@ -254,6 +259,7 @@ def look(
         *engine_notes(state, settings),
         *network_notes,
         *firewall_notes(state, wanted, settings),
+        *visitor_notes(state, wanted),
         *memory_notes(state, wanted, str(settings.get("profile") or "")),
         *sysctl_notes(state, wanted),
     ]
