@@ -14,7 +14,7 @@ IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
 SUITE ?= bookworm
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule clean-room bench docs clean
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores clean-room bench docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -61,6 +61,9 @@ molecule: $(VENV) engine ## one scenario from nothing to nothing: make molecule 
 
 clean-room: ## CMD (all of CI by default) on a fresh clone in a minimal Debian: make clean-room SUITE=trixie CMD='make unit'
 	SUITE=$(SUITE) scripts/clean-room.sh $(CMD)
+
+cores: $(VENV) engine ## the controller's side on each ansible-core that is supported
+	PYTHONPATH=molecule python -m testbed.cores
 
 bench: $(VENV) engine ## measure the ratios of docs/benchmarks.md anew (takes more than half an hour)
 	PYTHONPATH=molecule python -m testbed.bench

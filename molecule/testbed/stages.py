@@ -86,13 +86,14 @@ def plan(wanted: list[str]) -> list[Stage]:
         Stage("lint", (*MAKE, "lint"), after=("environments",)),
         Stage("unit", (*MAKE, "unit"), after=("environments",)),
         Stage("app-test", (*MAKE, "app-test"), after=("environments",)),
+        Stage("cores", (*MAKE, "cores"), after=("images",)),
         *others,
     ]
 
 
 def check() -> list[Stage]:
     """Return the stages of `make check`: what daily work needs to know within minutes."""
-    return [stage for stage in plan([SMOKE]) if stage.name != "app-test"]
+    return [stage for stage in plan([SMOKE]) if stage.name not in {"app-test", "cores"}]
 
 
 def beside(environment: Mapping[str, str] = os.environ) -> int:
