@@ -31,7 +31,7 @@ git clone --quiet . "$work/project"
 
 keep=()
 for file in /etc/pip.conf "$HOME"/.config/pip "$HOME"/.pip /etc/uv "$HOME"/.config/uv "$HOME"/.netrc /etc/npmrc "$HOME"/.npmrc \
-  /usr/local/share/ca-certificates /etc/ssl/certs /etc/apt/auth.conf.d /etc/apt/keyrings \
+  /usr/local/share/ca-certificates /etc/apt/auth.conf.d /etc/apt/keyrings \
   $(grep -ls '^ *Acquire::' /etc/apt/apt.conf.d/* || true); do
   if [ -e "$file" ]; then keep+=(--volume "$file:${file/#$HOME//root}:ro"); fi
 done
@@ -44,7 +44,7 @@ say "Debian $suite, $(git log -1 --format='%h %s'): $*"
 status=0
 docker run --rm --name "landfall-clean-room-${work##*.}" --network host --volume /var/run/docker.sock:/var/run/docker.sock \
   --volume "$work:$work" --workdir "$work/project" ${keep[@]+"${keep[@]}"} --env CI=true --env TMPDIR="$work" "$image" \
-  bash -c 'git config --global --add safe.directory "*"; "$@"; status=$?
+  bash -c 'update-ca-certificates >/dev/null 2>&1; git config --global --add safe.directory "*"; "$@"; status=$?
     [ ! -e .venv/.ready ] || make clean >/dev/null 2>&1; exit $status' _ "$@" || status=$?
 if [ "$status" = 0 ]; then rm -rf "$work"; else say "failed ($status); its clone is left in $work/project"; fi
 exit "$status"
