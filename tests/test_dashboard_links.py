@@ -19,6 +19,8 @@ OWN: dict[str, Any] = {
         {"name": "order-api", "image": "registry.example.com/orders:1", "health": ["true"], "replicas": 2},
     ],
     "celery_workers": [{"name": "invoices", "queues": ["invoices"]}],
+    "celery_service": "order-api",
+    "celery_app": "shop.celery",
 }
 
 

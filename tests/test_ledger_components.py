@@ -75,15 +75,10 @@ def test_jobs_that_the_inventory_names() -> None:
         {"name": "fastapi", **api, "metrics": {"port": 8000, "job": "fastapi-app"}},
         {"name": "api", **api, "metrics": {"port": 8000, "path": "/api/v1/metrics", "job": "pybase-api"}},
     ]
+    own = {"celery_service": "api", "celery_app": "shop.celery", "app_services": services, "app_exercise": {}}
     found = {
         t["labels"]["job"]: (t["targets"][0], t["labels"].get("__metrics_path__", "/metrics"))
-        for t in _targets(
-            celery_workers=worker,
-            celery_metrics_port=8000,
-            app_services=services,
-            app_exercise={},
-            celery_exporter_job="celery",
-        )
+        for t in _targets(celery_workers=worker, celery_metrics_port=8000, celery_exporter_job="celery", **own)
     }
     assert found["worker"] == ("worker:8000", "/metrics")
     assert found["celery"] == ("celery-exporter:9808", "/metrics")

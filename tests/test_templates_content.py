@@ -200,7 +200,7 @@ def test_grafana_waits_for_the_data_sources_that_its_proof_asks(
         ("prometheus", {"prometheus_image": "prom/prometheus:latest"}, "latest"),
         ("prometheus", {"prometheus_image": "prom/prometheus"}, "no tag"),
         ("app", {"app_services": [{**THREE_SERVICES[2], "publish": ["127.0.0.1:1:1"]}]}, "replicas"),
-        ("app", {"app_services": [{**THREE_SERVICES[1], "user": "5:5"}]}, "app_uid"),
+        ("app", {"app_services": [{**THREE_SERVICES[1], "user": "postgres"}]}, "not known here.*uid"),
         ("app", {"app_services": [{"name": "a", "image": "a:1", "health": "/health"}]}, "no port"),
         ("app", {"app_services": [{"name": "a", "port": 1, "health": "/health"}]}, "neither image nor build"),
         ("app", {"app_services": [THREE_SERVICES[0], {**THREE_SERVICES[0]}]}, "web-gateway"),

@@ -51,7 +51,7 @@ def test_every_program_gets_the_password_that_was_written(password: str, tmp_pat
     assert rolekit.text(postgres, "postgres_exporter/secrets/password").rstrip("\n") == password
     for role in ("app", "celery"):
         files = rolekit.component(role, tmp_path, redis_password=raw).contents
-        assert [text for path, text in files.items() if path.endswith("app_redis_password")] == [password.encode()]
+        assert {text for path, text in files.items() if path.endswith("app_redis_password")} == {password.encode()}
 
 
 @settings(derandomize=True, max_examples=15, deadline=None, suppress_health_check=SLOW)
@@ -70,7 +70,7 @@ def test_no_secret_leaves_its_folder(key: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, 5, ["a"], {"a": "b"}])
 def test_a_secret_that_is_no_text_is_not_written(value: Any, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="token is no text"):
+    with pytest.raises(Exception, match=r"(?i)token is no text"):
         app(tmp_path, secrets={"TOKEN": value})
 
 

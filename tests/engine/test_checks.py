@@ -262,3 +262,8 @@ def test_the_newest_releases_are_not_refused() -> None:
     for distribution, version in (("ubuntu", "26.04"), ("debian", "14"), ("ubuntu", "24.04"), ("debian", "12")):
         state = {**STATE, "host": {**STATE["host"], "distribution": distribution, "version": version}}
         assert checks.host_faults(state) == []
+
+
+def test_a_published_service_behind_the_proxy_does_not_clash_with_itself() -> None:
+    item = {"name": "web", "image": "web:1", "port": 8000, "publish": ["127.0.0.1:8000:8000"]}
+    assert checks.publish_clashes({"app_services": [item], "caddy_app_service": item, "caddy_publish": ["80:80"]}) == []

@@ -356,3 +356,28 @@ def test_the_main_container_is_not_the_alphabetically_first(
     assert p.main_container("shop", services, main) == container
     record = {"name": "shop", "meta": {"main": main}, "containers": {n: {"service": s} for n, s in services.items()}}
     assert p.main_of(record) == container
+
+
+def test_what_ran_once_and_well_is_as_wanted() -> None:
+    desired = replace(DESIRED, meta={**DESIRED.meta, "one_shots": ["redis"]})
+    found = applied(desired)
+    done = {**found.containers["redis"], "state": "exited", "done": True}
+    assert p.plan(desired, replace(found, containers={"redis": done})).action == p.NONE
+    assert p.plan(desired, replace(found, containers={"redis": {**done, "done": False}})).action == p.STARTED
+    assert p.plan(DESIRED, replace(applied(DESIRED), containers={"redis": done})).action == p.STARTED
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        ({}, "missing"),
+        ({"state": "running", "health": "healthy"}, "healthy"),
+        ({"state": "running", "health": "none"}, "none"),
+        ({"state": "exited", "done": True}, "exited"),
+    ],
+)
+def test_how_a_container_is(found: Any, word: str) -> None:
+    assert p.well("web", found, {}) == word
+    meta = {"one_shots": ["web"], "unasked": ["web"]}
+    better = {"none": "unasked", "exited": "done"}.get(word, word)
+    assert p.well("web", found, meta) == better and (better in p.WELL) == (word != "missing")

@@ -49,6 +49,7 @@ class Engine:
     def __init__(self, **state: Any) -> None:
         self.state = {"Status": "running", "Health": {"Status": "healthy"}, **state}
         self.restarts = 0
+        self.policy = "unless-stopped"
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         if name == "gone":
@@ -56,6 +57,7 @@ class Engine:
         return {
             "State": self.state,
             "RestartCount": self.restarts,
+            "HostConfig": {"RestartPolicy": {"Name": self.policy}},
             "NetworkSettings": {"Networks": {"landfall": {"IPAddress": "127.0.0.1"}}},
         }
 
@@ -130,11 +132,35 @@ def test_commands_inside_the_container() -> None:
         prove(Engine(), {"exec": ["pong"]}, timeout=0.3)
 
 
-def test_a_container_that_keeps_ending_is_not_waited_for() -> None:
+def patience(engine: Engine, **more: Any) -> float:
+    """Seconds until the proof gave up, on a clock that only sleeping moves."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    with pytest.raises(probe.Unproven, match="exit code 2"):
+        probe.prove(engine, ["web"], [], "landfall", 60, lambda: now[0], sleep, **more)  # type: ignore[arg-type]
+    return now[0]
+
+
+def test_a_container_that_keeps_ending_is_not_waited_for_long() -> None:
     engine = Engine(Status="restarting", ExitCode=2)
     engine.restarts = 3
-    with pytest.raises(probe.Hopeless, match="exit code 2 and keeps restarting"):
-        prove(engine, timeout=60)
+    assert 15 <= patience(engine) < 17
+    assert patience(engine, restarts=60) > 59, "at its first start what it waits for may come up with it"
+
+
+@pytest.mark.parametrize(
+    ("state", "serves"), [({"Status": "exited"}, True), ({"Status": "exited", "ExitCode": 2}, False)]
+)
+def test_what_runs_once_has_to_end_well(state: dict[str, Any], serves: bool) -> None:
+    engine = Engine(**state)
+    engine.policy = "no"
+    if serves:
+        assert probe.prove(engine, ["seed"], [], "landfall", 5)["seconds"] < 1  # type: ignore[arg-type]
+    else:
+        assert patience(engine) == 0
 
 
 def test_a_container_still_starting_is_waited_for_until_the_time_is_over() -> None:

@@ -83,3 +83,11 @@ def test_what_the_login_says_is_no_part_of_the_answer() -> None:
     said = {"rc": 0, "stdout": f'Welcome!\n{remote.MARK}{{"a": 1}}\nBye.\n', "stderr": "warning"}
     action = answering(said)
     assert remote.ask(action, "python3", "") == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["READ", "VERIFY", "LEASE", "CHANGE"])
+def test_a_program_has_all_files_that_it_imports(name: str) -> None:
+    parts = getattr(remote, name)
+    text = remote.program(parts, "no_such_function", [])
+    done = subprocess.run([sys.executable, "-I"], input=text, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.strip().splitlines()[-1].endswith("has no attribute 'no_such_function'"), done.stderr

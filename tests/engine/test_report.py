@@ -72,7 +72,7 @@ def test_how_it_ended(described: dict[str, Any], events: list[tuple[str, str, st
 def test_the_verdict_has_the_true_exit_code() -> None:
     engine: Any = Engine([("web", "die", "1")], web=state("running", 0, restarts=3))
     with pytest.raises(probe.Hopeless, match="container web ended with exit code 1 and keeps restarting"):
-        probe.prove(engine, ["web"], [], "landfall", 5)
+        probe.prove(engine, ["web"], [], "landfall", 5, restarts=0)
 
 
 def test_an_engine_that_tells_of_no_events_is_no_reason_to_fail() -> None:

@@ -81,7 +81,7 @@ def told(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> list[str]:
         if name == "broken":
             raise compose.CommandFailed("no such image")
 
-    def prove(_docker: Any, containers: list[str], *_more: Any) -> dict[str, Any]:
+    def prove(_docker: Any, containers: list[str], *_more: Any, **_named: Any) -> dict[str, Any]:
         time.sleep(0.05)
         if containers == ["mute"]:
             raise Unproven("not ready after 60 s")

@@ -178,7 +178,7 @@ class World:
                 raise Unproven(f"reload of {name} was refused")
             self.state[name]["loaded"] = files
 
-    def prove(self, _docker: Any, containers: Sequence[str], *_more: Any) -> Dict[str, Any]:
+    def prove(self, _docker: Any, containers: Sequence[str], *_more: Any, **_named: Any) -> Dict[str, Any]:
         """Every container is there and took in nothing that is bad."""
         for name in containers:
             if name not in self.state:

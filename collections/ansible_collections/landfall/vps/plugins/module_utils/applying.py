@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership, rollout
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
-from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, fetch, prove
+from ansible_collections.landfall.vps.plugins.module_utils.probe import (
+    RESTART_PATIENCE,
+    Unproven,
+    address,
+    fetch,
+    prove,
+)
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
 
 RELOAD_PATIENCE = 30.0  # seconds
@@ -106,17 +112,23 @@ def carry_out(
     if work.get("up"):
         ownership.provide_network(docker, network)
         ownership.provide_volumes(docker, store.name, meta)
-        project_of(store, record).up(force_of(work))
+        project = project_of(store, record)
+        rollout.prepare(docker, project, meta, work)
+        project.up(force_of(work))
     if work.get("reload"):
         reload_component(docker, meta, network["name"], sorted(record["containers"]))
     tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
 
 
-def prove_record(docker: Docker, network: str, record: Mapping[str, Any]) -> Dict[str, Any]:
-    """Prove that a component serves as its record says; returns ``{seconds}``. Raises Unproven or DockerError."""
+def prove_record(docker: Docker, network: str, record: Mapping[str, Any], new: bool = False) -> Dict[str, Any]:
+    """Prove that a component serves as its record says; returns ``{seconds}``. Raises Unproven or DockerError.
+
+    What is ``new`` may need something that starts with it, and is given the whole time even if it ends until then.
+    """
     meta = record["meta"]
     patience = float(meta.get("prove_timeout", 60))
-    return prove(docker, sorted(record["containers"]), meta.get("prove") or [], network, patience)
+    grace = patience if new else RESTART_PATIENCE
+    return prove(docker, sorted(record["containers"]), meta.get("prove") or [], network, patience, restarts=grace)
 
 
 def project_of(store: Store, record: Mapping[str, Any]) -> compose.Project:

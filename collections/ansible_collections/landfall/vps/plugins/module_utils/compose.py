@@ -115,6 +115,22 @@ class Project:
                 self._down(purge=False)
                 run(self._up, self.timeout)
 
+    def create(self, services: Sequence[str]) -> None:
+        """Make the containers of ``services`` without starting them."""
+        with self._alone():
+            run([*self._base, "create", "--no-build", "--pull", "never", *services], self.timeout)
+
+    def run_once(self, service: str, argv: Sequence[str]) -> None:
+        """Run a command in a new container of ``service``, after what it depends on, and remove that container."""
+        with self._alone():
+            run([*self._base, "run", "--rm", "-T", service, *argv], self.timeout, told=BUILD_TAIL)
+
+    def up_one(self, service: str, force: bool, patience: float) -> None:
+        """Bring one service up, if it differs or ``force``, and wait until it is healthy, ``patience`` seconds long."""
+        more = ["--no-deps", "--wait", "--wait-timeout", "{0:.0f}".format(patience)]
+        with self._alone():
+            run([*self._up[:-1], *more, *(["--force-recreate"] if force else []), service], self.timeout)
+
     def start_ahead(self, limit: float) -> None:
         """Let Compose start what is declared and do not wait; whoever calls ``up`` later does, and hears of faults.
 

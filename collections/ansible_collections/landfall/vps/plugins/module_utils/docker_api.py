@@ -103,6 +103,7 @@ class Docker:
                     "image": item.get("Image"),
                     "image_id": item.get("ImageID"),
                     "state": item.get("State"),
+                    "done": status.startswith("Exited (0)"),
                     "health": health[0] if health else "none",
                     "ports": _published(item.get("Ports") or []),
                     "config_hash": labels.get("com.docker.compose.config-hash"),

@@ -22,6 +22,8 @@ STARTED = "started"
 UPDATED = "updated"
 REMOVED = "removed"
 ROLLED_BACK = "rolled_back"
+WELL = ("healthy", "starting", "done", "unasked")
+"""What ``well`` says of containers that are as they should be, or are about to be."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,16 @@ def _drops_for_itself(desired: Desired, receivers: Iterable[str]) -> bool:
     return any((drop_ins.get(name) or {}).get("reload") for name in own)
 
 
+def well(container: str, found: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+    """How a container is: healthy, starting, done, unasked, or what is wrong with it; ``meta`` is its record's."""
+    if not found:
+        return "missing"
+    if found.get("state") != "running":
+        return "done" if found.get("done") and container in (meta.get("one_shots") or []) else str(found.get("state"))
+    health = str(found.get("health"))
+    return "unasked" if health == "none" and container in (meta.get("unasked") or []) else health
+
+
 def _plan_absent(desired: Desired, actual: Actual) -> Plan:
     files = dict.fromkeys(sorted(actual.files), "remove")
     if not files and not actual.containers and actual.record is None:
@@ -232,7 +244,7 @@ def _container_faults(desired: Desired, actual: Actual) -> Tuple[List[str], List
         tag_now = actual.images.get(stored_as(wanted.image))
         if tag_now and images.get(wanted.image) and images[wanted.image] != tag_now:
             recreate.append("image {0} was replaced under its tag".format(wanted.image))
-        if found.get("state") != "running":
+        if found.get("state") != "running" and well(name, found, desired.meta) != "done":
             start.append("container {0} is {1}".format(name, found.get("state") or "not running"))
     for name in sorted(set(actual.containers) - set(desired.containers)):
         recreate.append("container {0} is not declared any more".format(name))

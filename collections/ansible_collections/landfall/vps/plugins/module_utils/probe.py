@@ -14,10 +14,15 @@ from ansible_collections.landfall.vps.plugins.module_utils.inside import kept_ou
 from ansible_collections.landfall.vps.plugins.module_utils.report import how_it_ended
 
 GATEWAY = "gateway"
+RESTART_PATIENCE = 15.0  # seconds
 
 
 class Unproven(Exception):
     """The component does not serve; the message is the last reason seen."""
+
+
+class Restarting(Unproven):
+    """It ends again and again; what it waits for may come up yet."""
 
 
 class Hopeless(Unproven):
@@ -139,7 +144,14 @@ def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
             raise Unproven("container {0} does not exist".format(name))
         state = description["State"]
         restarts = description.get("RestartCount", 0)
-        if restarts >= 3 or (state["Status"] in ("exited", "dead") and restarts == 0):
+        if _runs_once(description):
+            if state["Status"] in ("exited", "dead") and state.get("ExitCode"):
+                raise Hopeless(how_it_ended(docker, name, description))
+            ready = ready and state["Status"] == "exited"
+            continue
+        if restarts >= 3:
+            raise Restarting(how_it_ended(docker, name, description))
+        if state["Status"] in ("exited", "dead") and restarts == 0:
             raise Hopeless(how_it_ended(docker, name, description))
         health = (state.get("Health") or {}).get("Status", "none")
         if health == "unhealthy":
@@ -147,6 +159,11 @@ def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
             raise Unproven("container {0} is unhealthy: {1}".format(name, tail(log[-1].get("Output", ""))))
         ready = ready and state["Status"] == "running" and health != "starting"
     return ready
+
+
+def _runs_once(description: Mapping[str, Any]) -> bool:
+    policy = ((description.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name")
+    return policy == "no"
 
 
 def prove(
@@ -157,10 +174,12 @@ def prove(
     timeout: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    restarts: float = RESTART_PATIENCE,
 ) -> Dict[str, Any]:
     """Poll until all containers are healthy and all probes pass; return ``{seconds}``.
 
-    Raises Unproven with the last reason after ``timeout`` seconds, or at once when waiting is pointless.
+    Raises Unproven with the last reason after ``timeout`` seconds, or at once when waiting is pointless; a container
+    that ends again and again is given ``restarts`` seconds.
     """
     started = clock()
     pending: List[Mapping[str, Any]] = list(probes)
@@ -177,6 +196,10 @@ def prove(
             reason = "containers are still starting"
         except Hopeless:
             raise
+        except Restarting as error:
+            if clock() - started >= restarts:
+                raise Hopeless(str(error)) from error
+            reason = str(error)
         except (DockerError, Unproven) as error:
             reason = str(error)
         if clock() - started > timeout:

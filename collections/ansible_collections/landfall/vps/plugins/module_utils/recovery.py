@@ -51,7 +51,7 @@ def _undo(
     try:
         if before is not None and touched:
             known = {"*", *(c["service"] for c in before["containers"].values())}
-            back = {**work, "receivers": [], "force": [s for s in applying.force_of(work) if s in known]}
+            back = {**work, "back": True, "receivers": [], "force": [s for s in applying.force_of(work) if s in known]}
             back["reload"] = bool(before["meta"].get("reload")) and bool(work.get("up") or work.get("reload"))
             applying.carry_out(store, docker, network, before, back)
             took = applying.prove_record(docker, network["name"], before)

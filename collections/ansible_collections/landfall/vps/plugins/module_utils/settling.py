@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Semaphore
 from typing import Any, Dict, Iterable, Mapping, Optional, Set
 
-from ansible_collections.landfall.vps.plugins.module_utils import ownership
+from ansible_collections.landfall.vps.plugins.module_utils import ownership, rollout
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
     applied,
@@ -42,9 +42,12 @@ def start_ahead(root: str, docker: Docker) -> None:
     for name, record in sorted(records.items()):
         start = record.get("start") or {}
         waiting = start.get("up") and not start.get("force") and not start.get("ahead")
+        waiting = waiting and not record["meta"].get("release")  # which comes before any start
         if waiting and all(healthy(needed) for needed in record["meta"].get("needs") or [] if needed in records):
             store = Store(root, name)
-            project_of(store, record).start_ahead(HEAD_START_LIMIT)
+            project = project_of(store, record)
+            rollout.own_volumes(docker, project, record["meta"])
+            project.start_ahead(HEAD_START_LIMIT)
             store.write_record({**record, "start": {**start, "ahead": True}})
 
 
@@ -108,10 +111,11 @@ class Settling:
             project = project_of(store, record)
             with self._starts:
                 if not (start.get("ahead") and project.wait() and self._all_run(record["containers"])):
+                    rollout.prepare(self.docker, project, meta, start)
                     project.up(force_of(start))
         # Only what a run that died did not tell them
         tell_receivers(self.root, self.docker, self.network["name"], store.name, start.get("receivers") or [])
-        took = prove_record(self.docker, self.network["name"], record)
+        took = prove_record(self.docker, self.network["name"], record, new=True)
         done = {**record, **applied(record["containers"], self.docker), "proven": True}
         done.pop("start", None)
         store.write_record(done)

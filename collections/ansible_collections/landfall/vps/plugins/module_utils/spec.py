@@ -49,6 +49,17 @@ COMPONENT: Dict[str, Any] = {
     "drop_ins": {"type": "dict", "default": {}},
     "serves": {"type": "list", "elements": "dict", "default": []},
     "without": {"type": "list", "elements": "str", "default": []},
+    "own_volumes": {"type": "bool", "default": False},
+    "release": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "service": {"type": "str", "required": True},
+            "argv": {"type": "list", "elements": "str", "required": True},
+        },
+    },
+    "rolling": {"type": "list", "elements": "list", "default": []},
     "exercise": {
         "type": "dict",
         "default": {},

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import exposure, sockets
+from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.metrics_api import target_name
@@ -137,9 +138,9 @@ class Verifier:
         states = []
         for container in sorted(record["containers"]):
             found = running.get(container) or {}
-            state = "missing" if not found else found["health"] if found["state"] == "running" else found["state"]
+            state = planning.well(container, found, record["meta"])
             states.append(state)
-            if state not in ("healthy", "starting"):
+            if state not in planning.WELL:
                 self.faults.append(fault(container, "is {0}".format(state), "docker logs {0}".format(container)))
         if not record.get("proven"):
             what = "was started by a run that never proved it"
@@ -151,7 +152,7 @@ class Verifier:
             if not isinstance(error, Hopeless):
                 states.append("not ready")
             self.faults.append(fault(name, str(error), "docker logs {0}".format(sorted(record["containers"])[0])))
-        worst = [s for s in states if s not in ("healthy", "starting")]
+        worst = [s for s in states if s not in planning.WELL]
         image = sorted({c["image"] for c in record["containers"].values()})[0]
         source = (images.get(image) or {}).get("labels", {}).get(SOURCE_LABEL, "")
         version = image.rsplit(":", 1)[1]

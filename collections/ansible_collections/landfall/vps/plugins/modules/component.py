@@ -146,6 +146,34 @@ options:
     type: list
     elements: str
     default: []
+  own_volumes:
+    description: >-
+      Whether a named volume that belongs to root as it was made is given to the user of the first service that mounts
+      it.
+    type: bool
+    default: false
+  release:
+    description: >-
+      Commands that run once, each in a new container of a service, before anything of a new version is started. If one
+      fails, what runs goes on running.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      service:
+        description: The service.
+        type: str
+        required: true
+      argv:
+        description: The command.
+        type: list
+        elements: str
+        required: true
+  rolling:
+    description: Lists of services that do the same and are replaced in turn, each when the one before is well.
+    type: list
+    elements: list
+    default: []
   exercise:
     description: Work that C(verify) gives the component, so that what it counts can move.
     type: dict

@@ -160,11 +160,14 @@ def container_name_clashes(services: Mapping[str, List[str]]) -> List[str]:
 def publish_clashes(values: Mapping[str, Any]) -> List[str]:
     """Faults for a port of the VPS that two variables publish; ``values`` maps variables of enabled roles to values.
 
-    A role's own ``<role>_publish`` may be what one of its items publishes.
+    A role's own ``<role>_publish`` may be what one of its items publishes. Other variables
+    that hold such an item publish nothing.
     """
     owner: Dict[str, str] = {}
     faults = []
     for name, value in sorted(values.items()):
+        if not name.endswith(("_publish", "_services", "_workers")):
+            continue
         for path, key, ports in [(name, name, value), *_walk(value, name)]:
             if not (key == "publish" or key.endswith("_publish")) or not isinstance(ports, list):
                 continue

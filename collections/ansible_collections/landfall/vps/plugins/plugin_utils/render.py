@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import yaml
+from ansible_collections.landfall.vps.plugins.module_utils import rollout
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint, main_container
 from ansible_collections.landfall.vps.plugins.plugin_utils import declared, fitting, quick_yaml, serving
 from ansible_collections.landfall.vps.plugins.plugin_utils.stack import UNPREFIXED, Stack
@@ -268,9 +269,10 @@ def render(
     named: Dict[str, Tuple[bytes, int, int]] = {}
     for relative, secret in options["secrets"].items():
         path = "{0}/secrets/{1}".format(name, _inside(relative))
-        if not isinstance(secret, str):
+        owned = secret if isinstance(secret, Mapping) else {"content": secret, "uid": options["uid"]}
+        if not isinstance(owned["content"], str):
             raise RenderError("the secret {0} is no text; write it in quotes".format(relative))
-        named[path] = contents[path] = (secret.encode(), 0o400, options["uid"])
+        named[path] = contents[path] = (owned["content"].encode(), 0o400, int(owned["uid"]))
 
     meta = complete(options, containers, node)
     meta.update(stack=stack.name, project=stack.project(name))
@@ -279,9 +281,10 @@ def render(
         meta["role"] = os.path.basename(role_path)
     elif declared.takes(role_path):
         meta["takes"] = declared.takes(role_path)
+    meta.update(rollout.described(options, document, containers))
     facts = {
         "landfall_component": name,
-        "landfall_expected_containers": sorted(containers),
+        "landfall_expected_containers": sorted(set(containers) - set(meta.get("one_shots") or [])),
         "landfall_expected_jobs": _own_jobs(meta["targets"], containers),
     }
     if destinations is None:

@@ -1,0 +1,389 @@
+"""Services as an inventory names them, turned into what a component's compose file, proofs and targets need.
+
+Pure functions on the controller: the items of a list such as app_services in, plain data out. Whatever is wrong with an
+item is a ServiceError that names the list, the item and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.landfall.vps.plugins.module_utils import context, units
+from ansible_collections.landfall.vps.plugins.plugin_utils import service_health, service_lines
+from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
+
+__all__ = ["ServiceError", "builds", "container_names", "expand", "image_of"]
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
+COMPOSE_OWN = {  # what the engine reads or the item says by another key
+    "image": "image",
+    "build": "build",
+    "container_name": "name",
+    "profiles": None,
+    "scale": "replicas",
+    "extends": None,
+    "networks": None,
+}
+DANGERS = {
+    "privileged": "privileged: the container is the VPS's administrator",
+    "host_network": "network_mode host: the container sees and opens all ports of the VPS",
+    "host_pid": "pid host: the container sees all processes of the VPS",
+    "docker_socket": "the engine's socket: whoever has it is the VPS's administrator",
+}
+SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
+
+
+def container_names(item: Mapping[str, Any]) -> List[str]:
+    """The containers of one item: its name, or name-1, name-2 and so on for replicas."""
+    count = _replicas(item)
+    return [str(item["name"])] if count == 1 else ["{0}-{1}".format(item["name"], n) for n in range(1, count + 1)]
+
+
+def _replicas(item: Mapping[str, Any]) -> int:
+    value = item.get("replicas")
+    return 1 if value is None else int(value)
+
+
+def image_of(item: Mapping[str, Any], where: str = "services") -> str:
+    """The exact image of one item: its own, or one named after what it is built from. Raises ServiceError.
+
+    Of an item with both, as Compose allows it, the image is the name, and the digest joins its tag: a changed context
+    is another image.
+    """
+    build, image = item.get("build"), str(item.get("image") or "")
+    if not build:
+        if not image:
+            raise ServiceError("{0}: {1} has neither image nor build".format(where, item.get("name")))
+        return image
+    try:
+        tag = context.build_tag(_build(item, where))
+    except (context.ContextError, OSError) as error:
+        raise ServiceError("{0}: {1}: {2}".format(where, item.get("name"), error)) from error
+    if not image:
+        return "landfall/{0}:{1}".format(item["name"], tag)
+    folder, slash, last = image.rpartition("/")
+    name, _colon, own = last.partition(":")
+    if own in ("", "latest", tag):
+        return "{0}{1}{2}:{3}".format(folder, slash, name, tag)
+    return "{0}{1}{2}:{3}-{4}".format(folder, slash, name, own, tag)
+
+
+def _build(item: Mapping[str, Any], where: str) -> Dict[str, Any]:
+    build = item["build"]
+    if isinstance(build, str):  # as Compose allows it
+        build = {"context": build}
+    args = {
+        str(key): service_lines.text(value, "{0}: {1}: build argument {2}".format(where, item.get("name"), key))
+        for key, value in (build.get("args") or {}).items()
+    }
+    return {**{key: value for key, value in build.items() if value is not None}, "args": args}
+
+
+def builds(items: Sequence[Mapping[str, Any]], where: str) -> List[Dict[str, Any]]:
+    """What has to be built for ``items``, each image once. Raises ServiceError."""
+    found = {image_of(item, where): _build(item, where) for item in items if item.get("build")}
+    return [{"image": image, **build} for image, build in sorted(found.items())]
+
+
+def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """All that a component needs to know of ``items``, the value of the variable ``where``.
+
+    ``settings``: ``uid`` (owner of secrets that no item gives to another), ``cpus`` and ``memory`` (limits), ``needs``
+    (what ``depends_on`` may name besides, each with its component), ``allow`` (keys of DANGERS), ``proxied`` (names of
+    containers that the proxy leads to) and ``proxied_environment`` for those, ``prove_timeout`` (seconds).
+
+    Returns ``containers`` (what the template prints), ``build``, ``secrets``, ``prove``, ``scrape``, ``needs``,
+    ``volumes`` (names), ``prove_timeout``, ``release``, ``rolling``, ``warnings``. Raises ServiceError.
+    """
+    faults = [fault for item in items for fault in _faults(item, where)]
+    names = [name for item in items if not faults for name in container_names(item)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    faults += ["{0}: two containers would have the same name: {1}".format(where, name) for name in twice]
+    if faults:
+        raise ServiceError("; ".join(faults))
+    result: Dict[str, Any] = {
+        "containers": [], "build": builds(items, where), "secrets": {}, "prove": [], "scrape": [], "needs": set(),
+        "volumes": set(), "release": [], "rolling": [], "warnings": [],
+        "prove_timeout": int(settings.get("prove_timeout") or 60),
+    }  # fmt: skip
+    known = {str(item["name"]): item for item in items}
+    for item in items:
+        told = "{0}: {1}".format(where, item["name"])
+        _expand_one(item, told, image_of(item, where), known, settings, result)
+    result["needs"], result["volumes"] = sorted(result["needs"]), sorted(result["volumes"])
+    return result
+
+
+def _faults(item: Mapping[str, Any], where: str) -> List[str]:
+    """What is wrong with the shape of one item."""
+    name = str(item.get("name") or "")
+    told = "{0}: {1}".format(where, name or "an item without a name")
+    found = []
+    if not NAME.fullmatch(name):
+        good = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63] or "web"
+        found.append(
+            "{0}: '{1}' is no name of a host and container; write small letters, digits and hyphens, at most 63, such "
+            "as {2}".format(where, name, good)
+        )
+    try:
+        count = _replicas(item)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1 or isinstance(item.get("replicas"), bool):
+        found.append("{0}: replicas is {1}; it must be a whole number from 1 on".format(told, item.get("replicas")))
+    elif count > 1 and item.get("publish"):
+        found.append("{0} has replicas and publish; one port cannot lead to several containers".format(told))
+    if count > 1 and item.get("one_shot"):
+        found.append("{0} has replicas and one_shot; what runs once runs in one container".format(told))
+    return found
+
+
+def _expand_one(
+    item: Mapping[str, Any],
+    told: str,
+    image: str,
+    known: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    result: Dict[str, Any],
+) -> None:
+    name = str(item["name"])
+    user, owner = _user(item, told, settings)
+    files, variables = _secrets(item, told)
+    for relative, content in files.items():
+        result["secrets"]["{0}/{1}".format(name, relative)] = {"content": content, "uid": owner}
+    volumes = [_volume(volume, told, settings) for volume in item.get("volumes") or []]
+    result["volumes"] |= {volume.split(":")[0] for volume in volumes if not volume.startswith("/")}
+    volumes += item.get("_mounts") or []
+    depends, needs = _depends(item, told, known, settings)
+    result["needs"] |= needs
+    result["warnings"] += _open_ports(item, told)
+    overrides = _overrides(item, told, settings)
+    if item.get("one_shot"):
+        overrides = {"restart": "no", **overrides}
+    health = service_health.of(item, told)
+    result["prove_timeout"] = max(result["prove_timeout"], health.patience)
+    limits = item.get("limits") or {}
+    for container in container_names(item):
+        environment = {**_proxied(container, settings), **_environment(item, told), **variables}
+        lines = service_lines.of(item, told, health, environment, volumes, depends, bool(files))
+        result["containers"].append(
+            {
+                "name": container,
+                "image": image,
+                "cpus": limits.get("cpus") or settings["cpus"],
+                "memory": limits.get("memory") or settings["memory"],
+                "user": user,
+                "read_only": item.get("read_only") is not False,
+                "cap_add": [str(cap) for cap in item.get("cap_add") or []],
+                "labels": {
+                    str(key): service_lines.text(value, "{0}: label {1}".format(told, key))
+                    for key, value in (item.get("labels") or {}).items()
+                },
+                "lines": lines,
+                "compose": overrides,
+            }
+        )
+        result["prove"] += service_health.proofs(item, told, container)
+        result["scrape"] += _scrapes(item, container, _metrics_kind(image, settings))
+    if len(container_names(item)) > 1:
+        result["rolling"].append(container_names(item))
+    if item.get("release"):
+        argv = service_lines.words(item["release"], told + ": release")
+        first = container_names(item)[0]
+        result["release"].append({"service": first, "argv": argv})
+
+
+def _user(item: Mapping[str, Any], told: str, settings: Mapping[str, Any]) -> Tuple[str, int]:
+    """``(user of the containers or nothing for the image's own, uid of the owner of the secrets)``."""
+    user, uid = item.get("user"), item.get("uid")
+    has_secrets = bool(item.get("secrets") or item.get("secret_environment") or item.get("env_file"))
+    if uid is not None and not re.fullmatch(r"[0-9]+", str(uid)):
+        raise ServiceError("{0}: uid is {1}; write the number of the user that reads the secrets".format(told, uid))
+    if user is None or user == "":
+        if uid is None and has_secrets:
+            return "{0}:{0}".format(settings["uid"]), int(settings["uid"])
+        return "", int(settings["uid"] if uid is None else uid)
+    text = service_lines.text(user, told + ": user")
+    first = text.split(":")[0]
+    if uid is None and first.isdigit():
+        return text, int(first)
+    if uid is None and has_secrets:
+        raise ServiceError(
+            "{0} has secrets and the user {1}, whose number is not known here; write user: \"uid:gid\" in numbers, or "
+            "name the number by uid".format(told, text)
+        )  # fmt: skip
+    return text, int(settings["uid"] if uid is None else uid)
+
+
+def _secrets(item: Mapping[str, Any], told: str) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """``(files below the service's own folder of secrets, variables that say where they are)``."""
+    files: Dict[str, str] = {}
+    variables: Dict[str, str] = {}
+    for name, value in (item.get("secrets") or {}).items():
+        what = "{0}: secret {1}".format(told, name)
+        if not SECRET.fullmatch(str(name)):
+            raise ServiceError(
+                "{0} is no name of a file below secrets/; write letters, digits and underscores such as "
+                "DB_PASSWORD".format(what)
+            )
+        path = str(name).lower()
+        if path in files:
+            raise ServiceError("{0}: another secret differs from it in capital letters alone".format(what))
+        if not isinstance(value, str):
+            raise ServiceError("{0} is no text; write it in quotes, and '' for an empty one".format(what))
+        files[path] = value
+        variables["{0}_FILE".format(name)] = "/run/secrets/{0}".format(path)
+    hidden = {**_env_files(item, told), **(item.get("secret_environment") or {})}
+    if hidden:
+        lines = [service_lines.env_line(str(name), value, told) for name, value in sorted(hidden.items())]
+        files[service_lines.ENV_FILE] = "".join(lines)
+    return files, variables
+
+
+def _env_files(item: Mapping[str, Any], told: str) -> Dict[str, str]:
+    paths = item.get("env_file") or []
+    found: Dict[str, str] = {}
+    for path in [paths] if isinstance(paths, str) else paths:
+        if not os.path.isabs(path) or not os.path.isfile(path):
+            raise ServiceError(
+                "{0}: env_file: {1} is no file on this machine; write its whole path, such as "
+                "\"{{{{ inventory_dir }}}}/web.env\"".format(told, path)
+            )  # fmt: skip
+        with open(path, encoding="utf-8") as handle:
+            found.update(service_lines.read_env(handle.read(), path))
+    return found
+
+
+def _environment(item: Mapping[str, Any], told: str) -> Dict[str, str]:
+    return {
+        str(name): service_lines.text(value, "{0}: environment {1}".format(told, name))
+        for name, value in (item.get("environment") or {}).items()
+    }
+
+
+def _proxied(container: str, settings: Mapping[str, Any]) -> Dict[str, str]:
+    if container not in (settings.get("proxied") or []):
+        return {}
+    return {str(key): str(value) for key, value in (settings.get("proxied_environment") or {}).items()}
+
+
+def _volume(volume: Any, told: str, settings: Mapping[str, Any]) -> str:
+    text = service_lines.text(volume, told + ": volumes")
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not parts[1].startswith("/"):
+        raise ServiceError("{0}: volumes: '{1}' is no mount; write name:/path or /folder:/path".format(told, text))
+    if parts[0].startswith((".", "~")):
+        raise ServiceError(
+            "{0}: volumes: '{1}' starts at a folder of this machine, which the VPS does not have; put the files "
+            "into the image, name a volume (data:{2}), or a folder of the VPS by its whole path".format(
+                told, text, parts[1]
+            )
+        )
+    if parts[0] in SOCKETS:
+        _refuse_danger("docker_socket", told, settings)
+    elif not parts[0].startswith("/") and not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", parts[0]):
+        raise ServiceError("{0}: volumes: '{1}' is no name of a volume".format(told, parts[0]))
+    return text
+
+
+def _refuse_danger(danger: str, told: str, settings: Mapping[str, Any]) -> None:
+    if danger not in (settings.get("allow") or []):
+        raise ServiceError(
+            "{0}: {1}; if that is meant, add {2} to {3}".format(
+                told, DANGERS[danger], danger, settings.get("allow_variable")
+            )
+        )
+
+
+def _overrides(item: Mapping[str, Any], told: str, settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """The item's ``compose``, merged last into its service."""
+    value = dict(item.get("compose") or {})
+    for key in value:
+        if key in COMPOSE_OWN:
+            instead = COMPOSE_OWN[key]
+            raise ServiceError(
+                "{0}: compose.{1} is not for the item to say{2}".format(
+                    told, key, "; use {0}".format(instead) if instead else ""
+                )
+            )
+    if value.get("privileged"):
+        _refuse_danger("privileged", told, settings)
+    if value.get("network_mode") == "host":
+        _refuse_danger("host_network", told, settings)
+    if value.get("pid") == "host":
+        _refuse_danger("host_pid", told, settings)
+    for volume in value.get("volumes") or []:
+        source = volume.get("source", "") if isinstance(volume, Mapping) else str(volume).split(":")[0]
+        if source in SOCKETS:
+            _refuse_danger("docker_socket", told, settings)
+    return value
+
+
+def _depends(
+    item: Mapping[str, Any], told: str, known: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
+) -> Tuple[Dict[str, str], set[str]]:
+    """``(containers of the same project with the condition, other components)``."""
+    value = item.get("depends_on") or {}
+    if isinstance(value, str):
+        value = [value]
+    wanted = value if isinstance(value, Mapping) else dict.fromkeys(value, None)
+    own: Dict[str, str] = {}
+    others: set[str] = set()
+    components = settings.get("needs") or {}
+    for name, said in wanted.items():
+        condition = (said.get("condition") if isinstance(said, Mapping) else said) or CONDITIONS[0]
+        what = "{0}: depends_on {1}".format(told, name)
+        if condition not in CONDITIONS:
+            raise ServiceError("{0}: no condition {1}; write {2}".format(what, condition, ", ".join(CONDITIONS)))
+        if name in known and name != item["name"]:
+            if condition == CONDITIONS[2] and not known[name].get("one_shot"):
+                raise ServiceError("{0}: {1} never ends; set one_shot: true there, or wait until it is healthy".format(
+                    what, name))  # fmt: skip
+            own.update(dict.fromkeys(container_names(known[name]), condition))
+        elif name in components:
+            others.add(str(components[name]))
+        else:
+            close = difflib.get_close_matches(str(name), [*known, *components], n=1)
+            raise ServiceError("{0}: nothing here is named so{1}".format(
+                what, "; did you mean {0}?".format(close[0]) if close else ""))  # fmt: skip
+    return own, others
+
+
+def _open_ports(item: Mapping[str, Any], told: str) -> List[str]:
+    return [
+        "{0} opens port {1} on all addresses of the VPS, past the proxy and TLS; write 127.0.0.1:{2} unless that is "
+        "meant, and then 0.0.0.0:{2}".format(told, str(port).split(":")[0], port)
+        for port in item.get("publish") or []
+        if re.fullmatch(r"[0-9]+:[0-9]+(?:/(?:tcp|udp))?", str(port))
+    ]
+
+
+def _metrics_kind(image: str, settings: Mapping[str, Any]) -> str:
+    """What metrics are called of which the item says nothing; nothing where no role asks for it."""
+    if "reference_image" not in settings:
+        return ""
+    return "landfall" if image == settings["reference_image"] else "auto"
+
+
+def _scrapes(item: Mapping[str, Any], container: str, usual: str) -> List[Dict[str, Any]]:
+    metrics: Optional[Mapping[str, Any]] = item.get("metrics")
+    if not metrics:
+        return []
+    job = metrics.get("job") or item.get("job") or item["name"]
+    found = {key: value for key, value in metrics.items() if value is not None and key != "kind"}
+    kind = metrics.get("kind") or usual
+    labels = {**({"metrics_kind": kind} if kind else {}), **(metrics.get("labels") or {})}
+    return [{"path": "/metrics", **found, "labels": labels, "service": container, "job": str(job)}]
+
+
+def seconds(value: Any, told: str) -> int:
+    """A duration as Compose writes it, in whole seconds. Raises ServiceError."""
+    fault = units.duration_fault(str(value), "compose")
+    if fault:
+        raise ServiceError("{0}: {1}".format(told, fault))
+    return int(units.seconds(str(value)))

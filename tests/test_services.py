@@ -1,0 +1,332 @@
+"""Services and workers of other people's applications: what each option becomes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+from tests import rolekit
+
+WEB: Dict[str, Any] = {"name": "web", "image": "shop/web:1.0", "port": 8000, "health": "/health"}
+TMP = "/tmp"  # noqa: S108 - in the container
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def one(tmp_path: Path, **more: Any) -> Dict[str, Any]:
+    """The only service of a compose file, for an item with ``more``."""
+    return dict(rolekit.services(rolekit.component("app", tmp_path, app_services=[{**WEB, **more}])))["web"]
+
+
+def refusal(tmp_path: Path, role: str = "app", **more: Any) -> str:
+    with pytest.raises(Exception) as no:
+        rolekit.component(role, tmp_path, **more)
+    return str(no.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "value"),
+    [
+        ({"command": "uvicorn main:app --port 80"}, "command", ["uvicorn", "main:app", "--port", "80"]),
+        ({"command": ["sh", "-c", "echo $HOME"]}, "command", ["sh", "-c", "echo $$HOME"]),
+        ({"command": "sh -c 'exec a \"$B\"'"}, "command", ["sh", "-c", 'exec a "$$B"']),
+        ({"entrypoint": "/entry.sh --quiet"}, "entrypoint", ["/entry.sh", "--quiet"]),
+        ({"user": "33:33"}, "user", "33:33"),
+        ({"user": "www-data"}, "user", "www-data"),
+        ({"cap_add": ["CHOWN", "SETUID"]}, "cap_add", ["CHOWN", "SETUID"]),
+        ({"extra_hosts": ["db.example.org:192.0.2.7"]}, "extra_hosts", ["db.example.org:192.0.2.7"]),
+        ({"ulimits": {"nofile": {"soft": 1024, "hard": 4096}}}, "ulimits", {"nofile": {"soft": 1024, "hard": 4096}}),
+        ({"shm_size": "256m"}, "shm_size", "256m"),
+        ({"stop_signal": "SIGINT"}, "stop_signal", "SIGINT"),
+        ({"stop_grace_period": "2m"}, "stop_grace_period", "2m"),
+        ({"working_dir": "/srv"}, "working_dir", "/srv"),
+        ({"tmpfs": [TMP, "/run:uid=33"]}, "tmpfs", [TMP, "/run:uid=33"]),
+        ({"read_only": False}, "read_only", False),
+        ({"image": "shop/web@" + DIGEST}, "image", "shop/web@" + DIGEST),
+        ({"publish": ["127.0.0.1:8000:8000"]}, "ports", ["127.0.0.1:8000:8000"]),
+        ({"limits": {"cpus": 0.5, "memory": "64m"}}, "mem_limit", "64m"),
+        ({"compose": {"devices": ["/dev/snd"], "cpus": 2}}, "cpus", 2),
+        ({"compose": {"devices": ["/dev/snd"]}}, "devices", ["/dev/snd"]),
+        ({"compose": {"tmpfs": ["/var/cache"]}}, "tmpfs", [TMP, "/var/cache"]),
+        ({"compose": {"command": ["a", "$B"]}, "command": "c"}, "command", ["a", "$$B"]),
+        ({"compose": {"sysctls": {"net.core.somaxconn": 1024}}}, "sysctls", {"net.core.somaxconn": 1024}),
+    ],
+)
+def test_an_option_says_what_it_says_in_compose(more: Dict[str, Any], key: str, value: Any, tmp_path: Path) -> None:
+    assert one(tmp_path, **more)[key] == value
+
+
+def test_the_user_is_the_image_s_own_unless_secrets_need_an_owner(tmp_path: Path) -> None:
+    assert "user" not in one(tmp_path)
+    items = [
+        {**WEB, "name": "a", "secrets": {"KEY": "x"}},
+        {**WEB, "name": "b", "secrets": {"KEY": "x"}, "user": "999:999"},
+        {**WEB, "name": "c", "secrets": {"KEY": "x"}, "user": "100:101"},
+        {**WEB, "name": "d", "secrets": {"KEY": "x"}, "uid": 70},
+    ]
+    rendered = rolekit.component("app", tmp_path, app_services=items)
+    owners = {
+        path.split("/")[2]: mark.split(":")[2] for path, mark in rendered.desired.files.items() if "/secrets/" in path
+    }
+    assert owners == {"a": "10001", "b": "999", "c": "100", "d": "70"}
+    users = {name: service.get("user") for name, service in rolekit.services(rendered)}
+    assert users == {"a": "10001:10001", "b": "999:999", "c": "100:101", "d": None}
+
+
+def test_environment_is_text_and_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    told = one(
+        tmp_path, environment={"DEBUG": False, "PORT": 8000, "EMPTY": "", "PRICE": "5$", "SAD": "\U0001f622 '\""}
+    )
+    assert told["environment"] == {
+        "DEBUG": "false",
+        "PORT": "8000",
+        "EMPTY": "",
+        "PRICE": "5$$",
+        "SAD": "\U0001f622 '\"",
+    }
+    for value in (None, ["a"], {"a": 1}):
+        text = refusal(tmp_path, app_services=[{**WEB, "environment": {"SENTRY_DSN": value}}])
+        assert "app_services: web: environment SENTRY_DSN" in text
+
+
+def test_secret_variables_are_in_no_readable_file(tmp_path: Path) -> None:
+    more = {"secret_environment": {"DATABASE_URL": 'postgresql://u:p$4%#"@db/x'}, "secrets": {"KEY": "y"}}
+    rendered = rolekit.component("app", tmp_path, app_services=[{**WEB, **more}])
+    path = "app/secrets/web/.env"
+    assert rendered.contents[path] == b"DATABASE_URL='postgresql://u:p$4%#\"@db/x'\n"
+    assert rendered.desired.files[path].split(":")[1] == "400"
+    assert dict(rolekit.services(rendered))["web"]["env_file"] == ["./secrets/web/.env"]
+    assert [p for p, content in rendered.contents.items() if b"p$4" in content] == [path]
+    text = refusal(tmp_path, app_services=[{**WEB, "secret_environment": {"PEM": "a\nb"}}])
+    assert "secret_environment PEM" in text and "by secrets" in text
+
+
+def test_a_file_of_variables(tmp_path: Path) -> None:
+    (tmp_path / "web.env").write_text("# note\nexport A=1 # one\nB='x #$y'\n\nC=\"z\"\n")
+    rendered = rolekit.component("app", tmp_path, app_services=[{**WEB, "env_file": str(tmp_path / "web.env")}])
+    assert rendered.contents["app/secrets/web/.env"] == b"A='1'\nB='x #$y'\nC='z'\n"
+    assert "env_file" in refusal(tmp_path, app_services=[{**WEB, "env_file": "web.env"}])
+    (tmp_path / "bad.env").write_text("A=1\nB=$A\n")
+    text = refusal(tmp_path, app_services=[{**WEB, "env_file": [str(tmp_path / "bad.env")]}])
+    assert "line 2" in text
+
+
+@pytest.mark.parametrize(
+    ("health", "test"),
+    [
+        (["pg_isready", "-q"], ["CMD", "pg_isready", "-q"]),
+        (["CMD-SHELL", "a || b"], ["CMD-SHELL", "a || b"]),
+        ("curl -f http://localhost/ || exit 1", ["CMD-SHELL", "curl -f http://localhost/ || exit 1"]),
+        ({"exec": ["true"]}, ["CMD", "true"]),
+        ("tcp", ["CMD-SHELL", "grep -qE ':1F40 [0-9A-F]+:0000 0A' /proc/net/tcp /proc/net/tcp6 2>/dev/null"]),
+        ({"tcp": 80}, ["CMD-SHELL", "grep -qE ':0050 [0-9A-F]+:0000 0A' /proc/net/tcp /proc/net/tcp6 2>/dev/null"]),
+    ],
+)
+def test_kinds_of_health(health: Any, test: Any, tmp_path: Path) -> None:
+    assert one(tmp_path, health=health)["healthcheck"]["test"] == test
+
+
+def test_health_over_http_names_the_host_that_the_application_answers_to(tmp_path: Path) -> None:
+    item = {**WEB, "host": "shop.example.org", "ready": "/ready", "health": {"path": "/h", "port": 81, "retries": 5}}
+    rendered = rolekit.component("app", tmp_path, app_services=[item])
+    check = dict(rolekit.services(rendered))["web"]["healthcheck"]
+    assert "127.0.0.1:81/h" in check["test"][1] and "shop.example.org" in check["test"][1] and check["retries"] == 5
+    [proof] = rendered.desired.meta["prove"]
+    assert (proof["path"], proof["headers"]) == ("/ready", {"Host": "shop.example.org"})
+
+
+def test_nobody_can_ask_it(tmp_path: Path) -> None:
+    service = one(tmp_path, health={"none": "it only listens to a queue"})
+    assert service["healthcheck"] == {"disable": True}
+    rendered = rolekit.component("app", tmp_path, app_services=[{**WEB, "health": {"none": "why"}}])
+    assert "Nobody can ask it: why" in rolekit.text(rendered, "app/compose.yaml")
+
+
+def test_timings_of_health_and_the_patience_that_follows(tmp_path: Path) -> None:
+    more = {"health_interval": "20s", "health_timeout": "7s", "health_retries": 4, "health_start_period": "3m"}
+    rendered = rolekit.component("app", tmp_path, app_services=[{**WEB, **more}])
+    check = dict(rolekit.services(rendered))["web"]["healthcheck"]
+    assert [check[key] for key in ("interval", "timeout", "retries", "start_period")] == ["20s", "7s", 4, "3m"]
+    assert rendered.desired.meta["prove_timeout"] == 180 + 4 * 27
+    assert rolekit.component("app", tmp_path, app_services=[WEB]).desired.meta["prove_timeout"] == 75
+
+
+def test_depends_on_within_the_list_and_beyond_it(tmp_path: Path) -> None:
+    items = [
+        {**WEB, "depends_on": {"db": {"condition": "service_healthy"}, "seed": "service_completed_successfully",
+                               "redis": None}},
+        {"name": "db", "image": "postgres:17.1", "health": ["pg_isready"], "replicas": 1},
+        {"name": "seed", "image": "shop/web:1.0", "command": ["seed"], "one_shot": True, "depends_on": ["db"]},
+    ]  # fmt: skip
+    rendered = rolekit.component("app", tmp_path, app_services=items)
+    services = dict(rolekit.services(rendered))
+    assert services["web"]["depends_on"] == {
+        "db": {"condition": "service_healthy"}, "seed": {"condition": "service_completed_successfully"}}  # fmt: skip
+    assert services["seed"]["restart"] == "no" and services["seed"]["depends_on"] == {
+        "db": {"condition": "service_started"}
+    }
+    assert rendered.desired.meta["needs"] == ["redis"]
+    text = refusal(tmp_path, app_services=[{**WEB, "depends_on": ["rediss"]}])
+    assert "web: depends_on rediss" in text and "did you mean redis?" in text
+
+
+def test_image_with_build_is_what_compose_makes_of_it(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    build = {"context": str(tmp_path), "args": {"V": 1}}
+
+    def image(**more: Any) -> str:
+        item = {key: value for key, value in {**WEB, **more}.items() if value is not None}
+        rendered = rolekit.component("app", tmp_path, app_services=[item])
+        return str(dict(rolekit.services(rendered))["web"]["image"])
+
+    tag = image(image=None, build=build).partition(":")[2]
+    assert image(image="shop/web", build=build) == f"shop/web:{tag}"
+    assert image(image="registry.example.org:5000/web:1.0", build=build) == f"registry.example.org:5000/web:1.0-{tag}"
+    assert image(image=None, build={**build, "args": {"V": 2}}) != f"landfall/web:{tag}"
+    assert image(image=None, build=str(tmp_path)).startswith("landfall/web:")
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ({"name": "Web_App"}, ["'Web_App'", "such as web-app"]),
+        ({"name": "a" * 64}, ["at most 63"]),
+        ({"health": None}, ["web has no health", "/health"]),
+        ({"health": "health"}, ["health is 'health'", "/health"]),
+        ({"health": {"path": "/a", "tcp": True}}, ["not once"]),
+        ({"health": {"none": ""}}, ["reason"]),
+        ({"health": {"path": "/a", "intervall": "1s"}}, ["intervall"]),
+        ({"health_interval": "10"}, ["health interval", "10s"]),
+        ({"health_retries": 0}, ["health retries"]),
+        ({"ready": "ready"}, ["ready 'ready' is no path"]),
+        ({"replicas": 0}, ["replicas is 0"]),
+        ({"volumes": ["./nginx.conf:/etc/nginx/nginx.conf"]}, ["./nginx.conf", "this machine", "into the image"]),
+        ({"volumes": ["data"]}, ["'data' is no mount"]),
+        ({"volumes": ["/var/run/docker.sock:/var/run/docker.sock"]}, ["administrator", "docker_socket to app_allow"]),
+        ({"compose": {"privileged": True}}, ["privileged to app_allow"]),
+        ({"compose": {"network_mode": "host"}}, ["host_network to app_allow"]),
+        ({"compose": {"container_name": "x"}}, ["compose.container_name", "use name"]),
+        ({"command": "a; b"}, ["web: command", "no shell"]),
+        ({"command": "a 'b"}, ["web: command", "open quote"]),
+        ({"secrets": {"KEY": None}}, ["secret KEY is no text"]),
+        ({"secrets": {"../x": "a"}}, ["secret ../x is no name"]),
+        ({"depends_on": {"web2": "service_heathy"}}, ["no condition service_heathy"]),
+        ({"host": "a b"}, ["host 'a b'"]),
+        ({"build": {"context": "/nowhere-at-all"}}, ["web", "/nowhere-at-all is not a folder"]),
+    ],
+)
+def test_refused_with_the_item_and_what_is_right(item: Dict[str, Any], told: Any, tmp_path: Path) -> None:
+    text = refusal(tmp_path, app_services=[{**WEB, **item}])
+    assert "app_services: " in text
+    for word in told:
+        assert word in text, text
+
+
+def test_what_is_dangerous_needs_its_name(tmp_path: Path) -> None:
+    item = {**WEB, "compose": {"privileged": True}}
+    rendered = rolekit.component("app", tmp_path, app_services=[item], app_allow=["privileged"])
+    assert dict(rolekit.services(rendered))["web"]["privileged"] is True
+
+
+def test_a_port_for_everybody_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _self, text, *_a, **_k: said.append(text))
+    one(tmp_path, publish=["0.0.0.0:8080:80", "127.0.0.1:81:81"])
+    assert said == []
+    one(tmp_path, publish=["8080:80"])
+    assert "web opens port 8080" in said[0] and "127.0.0.1:8080:80" in said[0]
+
+
+# -- workers ------------------------------------------------------------------------------------------------------
+
+SHOP: Dict[str, Any] = {
+    **WEB,
+    "environment": {"MODE": "live"},
+    "secrets": {"KEY": "k"},
+    "secret_environment": {"CELERY_BROKER_URL": "redis://redis"},
+    "volumes": ["uploads:/srv/uploads"],
+    "user": "1000:1000",
+}
+OWN: Dict[str, Any] = {"app_services": [SHOP], "celery_service": "web", "celery_app": "shop.celery"}
+
+
+def workers(tmp_path: Path, **more: Any) -> Dict[str, Dict[str, Any]]:
+    return dict(rolekit.services(rolekit.component("celery", tmp_path, **{**OWN, **more})))
+
+
+def test_a_worker_has_all_that_its_service_has(tmp_path: Path) -> None:
+    rendered = rolekit.component("celery", tmp_path, **OWN, celery_workers=[{"name": "worker"}])
+    services = dict(rolekit.services(rendered))
+    assert set(services) == {"worker", "celery-beat"}
+    for name, service in services.items():
+        assert service["image"] == "shop/web:1.0" and service["user"] == "1000:1000"
+        assert service["environment"] == {"MODE": "live", "KEY_FILE": "/run/secrets/key"}
+        assert service["env_file"] == [f"./secrets/{name}/.env"]
+        assert "uploads:/srv/uploads" in service["volumes"]
+    assert rolekit.targets(rendered) == [] and rendered.desired.meta["prove"] == [], "no metrics of ours are demanded"
+    command = services["worker"]["command"]
+    assert command[:2] == ["sh", "-c"] and command[3:7] == ["celery", "-A", "shop.celery", "worker"]
+    assert command[command.index("-Q") + 1] == "celery" and command[-1] == "--include=landfall_heartbeat"
+    assert "landfall_app" not in str(services) and "stat -c" in services["worker"]["healthcheck"]["test"][1]
+    assert "./config:/run/landfall:ro" in services["worker"]["volumes"]
+
+
+def test_beat_of_somebody_else_has_a_place_for_its_schedule(tmp_path: Path) -> None:
+    beat = workers(tmp_path)["celery-beat"]
+    assert "--schedule=/var/lib/celery-beat/schedule" in beat["command"]
+    assert "celery-beat:/var/lib/celery-beat" in beat["volumes"]
+    other = workers(tmp_path, celery_beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler")["celery-beat"]
+    assert not [word for word in other["command"] if word.startswith("--schedule=")]
+    assert "--scheduler=django_celery_beat.schedulers:DatabaseScheduler" in other["command"]
+
+
+def test_options_of_one_worker(tmp_path: Path) -> None:
+    one_worker = {
+        "name": "mails", "queues": ["mails"], "metrics_port": 2112, "publish": ["127.0.0.1:2112:2112"], "job": "post",
+        "health": ["true"], "memory": "64m", "environment": {"MODE": "test"}, "grace": 30,
+    }  # fmt: skip
+    more = {**OWN, "celery_workers": [one_worker, {"name": "rest"}]}
+    rendered = rolekit.component("celery", tmp_path, **more)
+    service = dict(rolekit.services(rendered))["mails"]
+    assert service["ports"] == ["127.0.0.1:2112:2112"] and service["healthcheck"]["test"] == ["CMD", "true"]
+    assert service["environment"]["MODE"] == "test" and service["environment"]["PROMETHEUS_METRICS_PORT"] == "2112"
+    assert (service["mem_limit"], service["stop_grace_period"]) == ("64m", "30s")
+    [target] = rolekit.targets(rendered)
+    assert (target["targets"], target["labels"]["job"]) == (["mails:2112"], "post")
+    assert "env" not in str(service["command"]) and "sh" not in service["command"]
+
+
+def test_a_worker_with_an_image_of_its_own(tmp_path: Path) -> None:
+    more = {"app_services": [WEB], "celery_app": "jobs", "celery_beat_enabled": False,
+            "celery_workers": [{"name": "w", "image": "shop/jobs:2"}]}  # fmt: skip
+    rendered = rolekit.component("celery", tmp_path, **more)
+    assert dict(rolekit.services(rendered))["w"]["image"] == "shop/jobs:2"
+    assert rolekit.targets(rendered) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"app_services": [WEB]}, ["reference application beside your own", "celery_service: web"]),
+        ({"app_services": [WEB], "celery_service": "web"}, ["celery_app"]),
+        ({**OWN, "celery_service": "webb"}, ["service webb", "did you mean web?"]),
+        ({**OWN, "celery_grace": 4000}, ["celery_visibility_timeout"]),
+        ({**OWN, "celery_workers": [{"name": "a_b"}]}, ["celery_workers", "a-b"]),
+    ],
+)
+def test_workers_that_are_refused(more: Dict[str, Any], told: Any, tmp_path: Path) -> None:
+    text = refusal(tmp_path, "celery", **more)
+    for word in told:
+        assert word in text, text
+
+
+@pytest.mark.parametrize("arguments", [["--pool=solo"], ["-P", "solo"], ["--without-heartbeat"]])
+def test_a_worker_without_regular_heartbeats_only_has_to_have_been_ready(arguments: Any, tmp_path: Path) -> None:
+    service = workers(tmp_path, celery_workers=[{"name": "w", "arguments": arguments}])["w"]
+    assert service["healthcheck"]["test"] == ["CMD-SHELL", "test -e /dev/shm/landfall-worker"]
+
+
+def test_switched_off_nothing_is_asked(tmp_path: Path) -> None:
+    rolekit.component("app", tmp_path, app_services=[], app_enabled="false")
+    rolekit.component("celery", tmp_path, app_services=[WEB], celery_enabled="false")
