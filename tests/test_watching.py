@@ -262,3 +262,19 @@ def test_the_bounds_of_buckets_are_those_that_were_captured() -> None:
         lines = [line for line in text.splitlines() if line.startswith(names[kind]["seconds"] + "_bucket")]
         seen = {float(line.split('le="')[1].split('"')[0]) for line in lines} - {float("inf")}
         assert sorted(seen) == [float(bound) for bound in bounds[kind]], kind
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({}, "landfall"),
+        (_own(AUTO), "auto"),
+        (_own(KINDS["instrumentator"]), "instrumentator"),
+        (_own(KINDS["otel"]), "otel"),
+        (_own(KINDS["none"]), "none"),
+    ],
+)
+def test_the_target_of_a_service_says_its_kind(more: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    """The rules of several kinds find their own by this label."""
+    (target,) = rolekit.targets(rolekit.component("app", tmp_path, **more))
+    assert (target["labels"]["metrics_kind"], target["labels"]["component"]) == (kind, "app")
