@@ -402,6 +402,15 @@ def test_an_image_that_is_built_is_there_under_any_tag() -> None:
     assert preflight.missing_images(state(images={"landfall/shopping:0123": {}}), built) == ["landfall/shop"]
 
 
+def test_an_image_named_by_its_digest_is_there_under_that() -> None:
+    digest = "@sha256:" + "a" * 64
+    wanted = Wanted(images={"redis:8" + digest: "redis_image"})
+    there = state(images={"redis" + digest: {"architecture": "arm64"}})
+    assert preflight.missing_images(there, wanted) == []
+    assert "is built for arm64" in preflight.architecture_faults(there, wanted, {})[0]
+    assert preflight.missing_images(state(images={"redis:8": {}}), wanted) == ["redis:8" + digest]
+
+
 def test_more_cpus_than_there_are_are_refused() -> None:
     wanted = Wanted(cpus={"app_cpus": 4.0, "redis_cpus": 2.0})
     (found,) = preflight.cpu_faults(state(), wanted)

@@ -119,10 +119,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         """What registries say of images that are to be pulled: (image to architectures, notes)."""
         pulled = [
             image
-            for image in want.images
-            if image not in state["images"]
-            and image not in want.built
-            and not archive(str(args.get("archives") or ""), image)
+            for image in preflight.missing_images(state, want)
+            if image not in want.built and not archive(str(args.get("archives") or ""), image)
         ]
         if not pulled or args.get("images") != "registry" or not state["engine"]["running"]:
             return {}, []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.landfall.vps.plugins.module_utils.plan import stored_as
 from ansible_collections.landfall.vps.plugins.plugin_utils.neighbours import (
     firewall_notes,
     network_faults,
@@ -131,7 +132,11 @@ def _gigabytes(amount: float) -> str:
 def missing_images(state: State, wanted: Wanted) -> List[str]:
     """Images that are not on the VPS. One that is built there has a tag of its context, which any tag stands for."""
     there = {*state["images"], *(tag.rpartition(":")[0] for tag in state["images"])}
-    return [image for image in wanted.images if image not in (there if image in wanted.built else state["images"])]
+    return [
+        image
+        for image in wanted.images
+        if stored_as(image) not in (there if image in wanted.built else state["images"])
+    ]
 
 
 def disk_faults(state: State, wanted: Wanted, image_bytes: int, reserve_bytes: int) -> List[str]:
@@ -210,7 +215,7 @@ def architecture_faults(state: State, wanted: Wanted, remote: Mapping[str, Seque
     own = ARCHITECTURES.get(machine, machine)
     faults = []
     for image, variable in sorted(wanted.images.items()):
-        present = (state["images"].get(image) or {}).get("architecture")
+        present = (state["images"].get(stored_as(image)) or {}).get("architecture")
         others = [present] if present else list(remote.get(image) or [])
         if others and own not in {other.split("/")[0] for other in others}:
             faults.append(
