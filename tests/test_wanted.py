@@ -26,6 +26,8 @@ SHOP: Dict[str, Any] = {
         {"name": "hook", "image": "ghcr.io/shop/hook:1", "port": 81, "health": "/",
          "publish": ["8081:81", "53:53/udp"]},
     ],
+    "celery_service": "web",
+    "celery_app": "shop.worker",
     "celery_workers": [{"name": "slow", "queues": ["slow"], "memory": "2g"}],
     "celery_beat_enabled": False,
 }  # fmt: skip

@@ -97,7 +97,8 @@ def _images(role: str, values: Mapping[str, Any]) -> Iterator[Tuple[str, str, bo
         if image or item.get("build"):
             place = "{0}_image".format(role) if image == default else path + (".image" if image else ".build")
             yield place, image or "landfall/" + str(item.get("name")), bool(item.get("build"))
-        elif default and not item.get("service"):
+        elif default and not item.get("service") and not values.get("{0}_service".format(role)):
+            # Otherwise it runs the code of another item, which has the image
             yield "{0}_image".format(role), default, False
 
 
