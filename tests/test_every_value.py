@@ -52,6 +52,7 @@ USED: Dict[str, Any] = {
         }
     ],
     "celery_workers": [{"name": "w", "queues": ["q"], "memory": "1g", "environment": {"A": "b"}, "arguments": ["-E"]}],
+    "celery_service": "api", "celery_app": "shop.celery",
     "alertmanager_receivers": [
         {"name": "hook", "type": "webhook", "url": "https://x/y", "teams": ["web"]},
         {"name": "chat", "type": "slack", "url": "https://hooks.slack.com/services/x", "channel": "#a"},

@@ -24,15 +24,15 @@ def refuse_unless(value: Any, condition: Any, message: str) -> Any:
     return value
 
 
-def context_tag(build: Any) -> str:
+def context_tag(build: Any, variable: str = "") -> str:
     """The tag of an image after what it is built from: the path of a context, or a mapping with ``context`` in it.
 
-    Raises AnsibleFilterError if there is no such context.
+    Raises AnsibleFilterError if there is no such context; the message begins with the ``variable`` that names it.
     """
     try:
         return build_tag(build if isinstance(build, Mapping) else {"context": build})
     except (ContextError, OSError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError("{0}{1}".format(variable and variable + ": ", error)) from error
 
 
 def seconds(text: str) -> int:

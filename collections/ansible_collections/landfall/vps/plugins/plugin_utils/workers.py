@@ -52,12 +52,13 @@ def _source(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> Optional[
     if name not in by_name:
         close = difflib.get_close_matches(str(name), list(by_name), n=1)
         raise ServiceError(
-            "{0}: {1}: service {2} is none of {4}{3}".format(
+            "{0}: {1}: {5} {2} is none of {4}{3}".format(
                 settings["where"],
                 worker.get("name"),
                 name,
                 "; did you mean {0}?".format(close[0]) if close else "",
                 settings["services_variable"],
+                "service" if worker.get("service") else "{0}_service".format(settings["program"]),
             )
         )
     return by_name[str(name)]
