@@ -52,6 +52,8 @@ def _leaves(
         yield from _list(path, spec, option, value, secret, free)
     elif kind == "dict":
         yield from _dict(path, spec, option, value, secret, free)
+    elif kind == "raw" and isinstance(value, Mapping):
+        yield from _raw_map(path, spec, value, secret, free)
     else:
         yield Leaf(path, spec, NUMBER if kind in ("int", "float") else TEXT, value, parent, key, secret)
 
@@ -72,6 +74,16 @@ def _list(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: b
         return  # no shape is documented: handed on as it is
     for index, item in enumerate(value):
         yield from _leaves("{0}[{1}]".format(path, index), spec, item_option, item, value, index, secret, free)
+
+
+def _raw_map(path: str, spec: str, value: Mapping[Any, Any], secret: bool, free: Any) -> Iterator[Any]:
+    """Of a map in one of several forms, which whoever expands it judges, every text that stands somewhere in it."""
+    for key, item in value.items():
+        below = "{0}.{1}".format(path, key)
+        if not isinstance(key, str):
+            yield Problem(path, "has the key {0}, which YAML does not read as text; write it in quotes".format(key))
+        else:
+            yield from _leaves(below, "{0}.{1}".format(spec, key), {"type": "raw"}, item, value, key, secret, free)
 
 
 def _dict(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: bool, free: Any) -> Iterator[Any]:
