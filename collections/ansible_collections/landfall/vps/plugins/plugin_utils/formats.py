@@ -197,13 +197,17 @@ _RULES = [
 
 
 def load(roles_folder: str, role: str) -> Dict[str, Any]:
-    """What the role's meta/formats.yml says: ``formats``, ``free`` and ``at_most``. Raises OSError, YAMLError."""
+    """What the role's meta/formats.yml says: ``formats``, ``free``, ``at_most`` and ``instead``.
+
+    Raises OSError, YAMLError.
+    """
     path = os.path.join(roles_folder, role, FILE)
     said: Mapping[str, Any] = {}
     if os.path.exists(path):
         with open(path, encoding="utf-8") as handle:
             said = quick_yaml.load(handle.read()) or {}
-    return {"formats": said.get("formats") or {}, "free": said.get("free") or [], "at_most": said.get("at_most") or {}}
+    result: Dict[str, Any] = {key: said.get(key) or {} for key in ("formats", "at_most", "instead")}
+    return {**result, "free": said.get("free") or []}
 
 
 def format_of(spec: str, said: Mapping[str, Any]) -> Optional[str]:

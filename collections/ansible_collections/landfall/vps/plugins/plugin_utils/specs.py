@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import BOOLEANS, boolean
-from ansible_collections.landfall.vps.plugins.plugin_utils import checks, formats, quick_yaml, text
+from ansible_collections.landfall.vps.plugins.plugin_utils import checks, formats, keys, quick_yaml, text
 from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 
 BOOLEANS_STRINGS = frozenset(word for word in BOOLEANS if isinstance(word, str))
@@ -129,9 +129,9 @@ def inventory_faults(
         # What is missing at the top was just told
         given = {name: {**option, "required": False} for name, option in specs[role].items()}
         checked = ArgumentSpecValidator(given).validate(values)
-        faults += ["role {0}: {1}".format(role, message) for message in checked.error_messages]
-        enabled.update(values)
         own = (said or {}).get(role, {})
+        faults += keys.faults(role, specs[role], values, own, checked.error_messages)
+        enabled.update(values)
         faults += formats.order_faults(own.get("at_most", {}), values)
         for name, value in values.items():
             faults += text.faults(names[name], specs[role][name], value, own, sources)
