@@ -10,6 +10,8 @@ import socket
 import struct
 from typing import Iterable, List, Union
 
+from ansible_collections.landfall.vps.plugins.module_utils.sockets import read_text
+
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 SIOCGIFADDR = 0x8915
@@ -57,7 +59,7 @@ def interface_addresses(name: str) -> List[str]:
     # Refused if there is no such interface, or none of its addresses is of IPv4
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked, contextlib.suppress(OSError):
         result.append(socket.inet_ntoa(fcntl.ioctl(asked.fileno(), SIOCGIFADDR, request)[20:24]))
-    for line in _read("/proc/net/if_inet6").splitlines():
+    for line in read_text("/proc/net/if_inet6").splitlines():
         fields = line.split()
         if fields[-1] == name:
             result.append(str(ipaddress.ip_address(bytes.fromhex(fields[0]))))
@@ -95,19 +97,11 @@ def ssh_port(otherwise: int) -> int:
     """
     pid = os.getpid()
     while pid > 1:
-        for entry in _read("/proc/{0}/environ".format(pid)).split("\0"):
+        for entry in read_text("/proc/{0}/environ".format(pid)).split("\0"):
             fields = entry.split()
             if entry.startswith("SSH_CONNECTION=") and len(fields) == 4 and fields[3].isdigit():
                 return int(fields[3])
         # The second field is the program's name, in brackets, and may hold anything
-        fields = _read("/proc/{0}/stat".format(pid)).rpartition(")")[2].split()
+        fields = read_text("/proc/{0}/stat".format(pid)).rpartition(")")[2].split()
         pid = int(fields[1]) if len(fields) > 1 else 0
     return otherwise
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except OSError:
-        return ""

@@ -11,6 +11,7 @@ import urllib.parse
 from typing import List, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, bridge_name
+from ansible_collections.landfall.vps.plugins.module_utils.sockets import read_text
 
 CLONE_NEWNET = 0x40000000
 PATIENCE = 3.0  # seconds
@@ -57,17 +58,9 @@ def refusal(pid: int, host: str, port: int) -> str:
     return said[0] if said else ""
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except OSError:
-        return ""
-
-
 def rule(bridge: str, subnet: str, host: str, port: int) -> str:
     """The command that lets containers in, for the firewall that this VPS has."""
-    if "ENABLED=yes" in _read(UFW).replace('"', ""):
+    if "ENABLED=yes" in read_text(UFW).replace('"', ""):
         return "ufw allow in on {0} from {1} to {2} port {3} proto tcp".format(bridge, subnet, host, port)
     if os.path.isdir(FIREWALLD):
         form = "firewall-cmd --permanent --zone=docker --add-port={0}/tcp && firewall-cmd --reload"

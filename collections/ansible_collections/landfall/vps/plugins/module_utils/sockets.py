@@ -37,7 +37,8 @@ def listening(text: str) -> List[Tuple[str, int]]:
     return [(address, port) for address, port, _inode in _bound(text, LISTENING)]
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """The text of a file, empty where there is none that can be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
             return handle.read()
@@ -47,7 +48,7 @@ def _read(path: str) -> str:
 
 def listening_here() -> List[Tuple[str, int]]:
     """(address, port) of every listening TCP socket of this host."""
-    return listening(_read("/proc/net/tcp")) + listening(_read("/proc/net/tcp6"))
+    return listening(read_text("/proc/net/tcp")) + listening(read_text("/proc/net/tcp6"))
 
 
 def holders(inodes: Set[str], proc: str = PROC) -> Dict[str, Tuple[int, str, str]]:
@@ -70,8 +71,8 @@ def holders(inodes: Set[str], proc: str = PROC) -> Dict[str, Tuple[int, str, str
             links = _links_one_by_one(os.path.join(folder, "fd"))
         mine = {link[8:-1] for link in links if link.startswith("socket:[")} & inodes - set(found)
         if mine:
-            ids = CONTAINER.findall(_read(os.path.join(folder, "cgroup")))
-            holder = (pid, _read(os.path.join(folder, "comm")).strip() or "?", ids[-1] if ids else "")
+            ids = CONTAINER.findall(read_text(os.path.join(folder, "cgroup")))
+            holder = (pid, read_text(os.path.join(folder, "comm")).strip() or "?", ids[-1] if ids else "")
             found.update(dict.fromkeys(mine, holder))
     return found
 
@@ -99,7 +100,7 @@ def listeners(proc: str = PROC) -> List[Dict[str, Any]]:
     bound = []
     for protocol, state in (("tcp", LISTENING), ("udp", UNCONNECTED)):
         for suffix in ("", "6"):
-            text = _read(os.path.join(proc, "net", protocol + suffix))
+            text = read_text(os.path.join(proc, "net", protocol + suffix))
             bound += [(protocol, *entry) for entry in _bound(text, state)]
     known = holders({inode for _protocol, _address_, _port, inode in bound if inode != "0"}, proc)
     result = {}
