@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from . import probe
+from .paths import ROOT
 
 PLAY = "molecule/engine/converge.yml"
 
@@ -35,3 +42,21 @@ def unchanged(text: str, figures: dict[str, int], status: int) -> bool:
     """Whether a run that has to succeed changed nothing."""
     assert status == 0, text  # noqa: S101 - fails the test
     return figures["changed"] == 0
+
+
+@contextmanager
+def added_to_role(path: str, text: str) -> Iterator[None]:
+    """Let plays use a copy of all roles in which ``text`` is added to the end of the file ``path``.
+
+    What an inventory can say is judged before a checker sees it, so that only a role can be wrong in a checker's eyes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        roles = Path(folder) / "roles"
+        shutil.copytree(ROOT / "roles", roles)
+        with (roles / path).open("a", encoding="utf-8") as handle:
+            handle.write(text)
+        os.environ["ANSIBLE_ROLES_PATH"] = str(roles)
+        try:
+            yield
+        finally:
+            del os.environ["ANSIBLE_ROLES_PATH"]

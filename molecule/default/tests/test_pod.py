@@ -14,8 +14,10 @@ POD, FOLDER = "pod-prometheus", "/tmp/pod"  # noqa: S108 - on the VPS of the tes
 
 
 def manifest(kind: str) -> dict[str, Any]:
-    """Return the one manifest of this kind."""
-    documents = [one for path in sorted((ROOT / "k8s").glob("*.yaml")) for one in yaml.safe_load_all(path.read_text())]
+    """Return the one manifest of this kind that Prometheus has."""
+    documents = [
+        one for path in sorted((ROOT / "k8s").glob("prometheus-*.yaml")) for one in yaml.safe_load_all(path.read_text())
+    ]
     (found,) = [one for one in documents if one["kind"] == kind]
     return dict(found)
 
