@@ -34,10 +34,10 @@ def test_dependencies_are_locked_and_as_required() -> None:
     wanted = {Requirement(text).name: Requirement(text) for text in project["dependencies"]}
     assert str(wanted["prometheus-client"].specifier) == ">=0.19.0"
     assert "prometheus-fastapi-instrumentator" in wanted
-    locked = dict(re.findall(r"^([\w.-]+)==([\w.!+]+)", (ROOT / "requirements.lock").read_text(), re.M))
+    locked = dict(re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==([\w.!+]+)", (ROOT / "requirements.lock").read_text(), re.M))
     for name, requirement in wanted.items():
         assert Version(locked[name]) in requirement.specifier, name
-    pins = re.findall(r"^[\w.-]+==\S+.*?(?=^\S|\Z)", (ROOT / "requirements.lock").read_text(), re.M | re.S)
+    pins = re.findall(r"^[\w.-]+(?:\[[\w,-]+\])?==\S+.*?(?=^\S|\Z)", (ROOT / "requirements.lock").read_text(), re.M | re.S)
     assert len(pins) == len(locked)
     assert all("--hash=sha256:" in pin for pin in pins)
     assert "http" not in re.sub(

@@ -101,7 +101,11 @@ def test_without_the_prefix_the_run_is_refused_before_anything_changes(host: Any
 
 def test_what_is_switched_off_leaves_what_others_have_of_its_name(host: Any) -> None:
     with untouched(host):
-        text, figures, status = play({"landfall_prefix": "", **OFF, "landfall_purge_volumes": True}, "--tags", "redis")
+        text, figures, status = play(
+            {"landfall_prefix": "", "landfall_subnet": "172.30.3.0/24", **OFF, "landfall_purge_volumes": True},
+            "--tags",
+            "redis",
+        )
         assert status == 0 and figures["changed"] == 0, text
 
 

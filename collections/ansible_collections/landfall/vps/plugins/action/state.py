@@ -85,9 +85,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         unchanged = "; nothing was changed" if args.get("inventory", True) else "; no component was changed"
         self._refuse(found, task_vars, told, unchanged)
         result.setdefault("warnings", []).extend(notes)
+        changed = False
         if state.get("leftovers") and not self._task.check_mode:
-            state = self._recovered(state, python, whole, task_vars)
-        result.update(changed=False, ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
+            concluded = self._recover(state, python, whole, task_vars)
+            changed = bool(concluded)
+            state = self._answer(lambda: read_state(self, python, state["root"], args.get("files", [])), task_vars, [])
+        result.update(changed=changed, ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
         return result
 
     def _preflight(
@@ -244,17 +247,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             raise
         return state
 
-    def _recovered(
-        self, state: Dict[str, Any], python: str, whole: stack.Stack, task_vars: Dict[str, Any]
-    ) -> Dict[str, Any]:
-        """The state after what a run that died left was concluded; unchanged while another run is at work."""
+    def _recover(
+        self, state: Mapping[str, Any], python: str, whole: stack.Stack, task_vars: Dict[str, Any]
+    ) -> List[str]:
+        """Conclude what a run that died left; returns what was done, nothing while another run is at work."""
         network, who = whole.network_request(), (session.run_id(), session.who())
-        files = list(self._task.args.get("files", []))
         told = self._answer(lambda: run_recover(self, python, state["root"], network, *who), task_vars, [])
         for line in [*told["notes"], told["busy"]]:
             if line:
                 seam.say(task_vars, line)
-        return self._answer(lambda: read_state(self, python, state["root"], files), task_vars, [])
+        notes: List[str] = told["notes"]
+        return notes
 
     def _no_sudo(self, task_vars: Dict[str, Any], said: str) -> str:
         user = seam.remote_user(self, task_vars)
