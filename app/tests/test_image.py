@@ -37,7 +37,9 @@ def test_dependencies_are_locked_and_as_required() -> None:
     locked = dict(re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==([\w.!+]+)", (ROOT / "requirements.lock").read_text(), re.M))
     for name, requirement in wanted.items():
         assert Version(locked[name]) in requirement.specifier, name
-    pins = re.findall(r"^[\w.-]+(?:\[[\w,-]+\])?==\S+.*?(?=^\S|\Z)", (ROOT / "requirements.lock").read_text(), re.M | re.S)
+    pins = re.findall(
+        r"^[\w.-]+(?:\[[\w,-]+\])?==\S+.*?(?=^\S|\Z)", (ROOT / "requirements.lock").read_text(), re.M | re.S
+    )
     assert len(pins) == len(locked)
     assert all("--hash=sha256:" in pin for pin in pins)
     assert "http" not in re.sub(
