@@ -21,10 +21,11 @@ SUITE = "forky"
 DOCUMENTS = ("usr/share/doc/", "usr/share/man/", "usr/share/lintian/", "usr/share/bash-completion/")
 
 sys.path.append(str(rolekit.ROOT / "molecule"))
-from testbed import catalog, debian, images
-from testbed.paths import TestbedError, locked
+from testbed import catalog, debian, images, paths
+from testbed.paths import TestbedError
 
 Unusable = TestbedError
+locked = paths.locked
 
 
 def fixed_places(program: Path, root: Path) -> list[str]:
@@ -48,7 +49,7 @@ def from_debian(name: str, package: str) -> str:
     """
     home = PROGRAMS / package
     program = home / "usr/bin" / name
-    with locked(PROGRAMS / f"{package}.lock"):
+    with paths.locked(PROGRAMS / f"{package}.lock"):
         if not program.is_file():
             (deb,) = debian.download(SUITE, (package,))
             with tempfile.TemporaryDirectory(dir=PROGRAMS) as folder:

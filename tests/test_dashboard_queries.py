@@ -15,6 +15,7 @@ import yaml
 from dashboards.__main__ import ROOT
 from dashboards.queries import every, files, of_board, panels
 from scripts import prove_dashboards
+from tests import programs
 
 
 def _boards() -> dict[str, dict[str, Any]]:
@@ -32,14 +33,15 @@ def logql(request: pytest.FixtureRequest) -> Callable[[list[str]], list[Any]]:
     cache_folder.mkdir(parents=True, exist_ok=True)
     lock = (source / "package-lock.json").read_bytes()
     installed = cache_folder / ".installed"
-    if not installed.is_file() or installed.read_bytes() != lock:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(source / name, cache_folder / name)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=cache_folder, check=True, timeout=300, capture_output=True)
-        installed.write_bytes(lock)
-    # Node looks for modules beside the script
-    shutil.copy(source / "parse.mjs", cache_folder / "parse.mjs")
+    with programs.locked(cache_folder / "lock"):
+        if not installed.is_file() or installed.read_bytes() != lock:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(source / name, cache_folder / name)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(command, cwd=cache_folder, check=True, timeout=300, capture_output=True)
+            installed.write_bytes(lock)
+        # Node looks for modules beside the script
+        shutil.copy(source / "parse.mjs", cache_folder / "parse.mjs")
 
     def parse(expressions: list[str]) -> list[Any]:
         command = ["node", str(cache_folder / "parse.mjs")]

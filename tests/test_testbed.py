@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -103,3 +105,21 @@ def test_the_report_keeps_what_others_wrote(tmp_path: Path, monkeypatch: pytest.
     assert "| no-op | 2.10 | 2.00 to 2.50 (3 runs) | 2.10 | at most 2.0: missed |" in text
     assert "| first deploy | 3.00 | 3.00 to 3.00 (1 runs) | 1.50 | at most 1.5: met |" in text
     assert "| back |" not in text
+
+
+def test_two_processes_that_download_wait_for_each_other(tmp_path: Path) -> None:
+    """Stages run side by side; apt itself ends with an error where another holds its folder."""
+    apt = tmp_path / "bin/apt-get"
+    apt.parent.mkdir()
+    apt.write_text(f"#!/bin/sh\nmkdir {tmp_path}/held || exit 100\nsleep 0.2\nrmdir {tmp_path}/held\n: >tool.deb\n")
+    apt.chmod(0o755)
+    code = (
+        "import pathlib, sys; from testbed import debian; debian.CACHE = pathlib.Path(sys.argv[1]); "
+        "debian.mirror = lambda: 'http://192.0.2.1/debian'; debian.download('forky', ('tool',))"
+    )
+    environment = {"PATH": f"{apt.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "molecule")}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    assert [(process.communicate(timeout=60)[1], process.returncode) for process in both] == [("", 0), ("", 0)]

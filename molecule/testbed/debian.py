@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from .paths import CACHE, TestbedError, run
+from .paths import CACHE, TestbedError, locked, run
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 LISTS_FRESH_FOR = 36_000  # seconds
-_apt = threading.Lock()
 
 
 def mirror() -> str:
@@ -41,7 +39,8 @@ def download(suite: str, packages: tuple[str, ...]) -> list[Path]:
     :raises TestbedError: if a package is not there or its signature is not valid
     """
     home = CACHE / "apt" / suite
-    with _apt:
+    # By file: stages run side by side, each in a process of its own, and apt refuses a second one
+    with locked(home / "lock"):
         for folder in ("etc/apt.conf.d", "etc/preferences.d", "lists/partial", "cache/archives/partial", "debs"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
