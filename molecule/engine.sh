@@ -27,6 +27,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
     >"$cache/apt.log" 2>&1 || { tail -20 "$cache/apt.log"; exit 1; }
 fi
+# Debian 13 has the client in a package of its own, Debian 12 in that of the daemon
+command -v docker >/dev/null || scripts/need.sh docker:docker-cli
 
 version=$(answers) || true
 if [ -z "$version" ]; then
