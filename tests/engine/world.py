@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import errno
 import hashlib
 import json
 import os
@@ -30,6 +31,31 @@ class Killed(BaseException):
     """The process is gone: nothing that it would still do takes place."""
 
 
+class Disk:
+    """A disk that refuses from an effect on: ``ENOSPC`` what needs space, ``EROFS`` whatever changes it.
+
+    What a journal keeps in reserve is space again once it is removed: enough for ``RESERVE`` files.
+    """
+
+    RESERVE = 3
+    NEEDS_SPACE = ("create", "link", "mkdir")
+
+    def __init__(self, number: int, since: int) -> None:
+        self.number = number
+        self.since = since
+        self.free = 0
+
+    def refuse(self, what: str, path: str) -> None:
+        """Raise what the kernel answers to ``what`` is done to ``path``, if it refuses that."""
+        if self.number == errno.ENOSPC:
+            if what not in self.NEEDS_SPACE:
+                return
+            if self.free:
+                self.free -= 1
+                return
+        raise OSError(self.number, os.strerror(self.number), path)
+
+
 class World:
     """What runs and what lies on one VPS below ``root``."""
 
@@ -42,16 +68,22 @@ class World:
         self.disks: List[str] = []
         self.steps = 0
         self.kill_at: Optional[int] = None
+        self.disk: Optional[Disk] = None
         self.before_step: Optional[Callable[[], None]] = None
         self.open: Dict[int, bool] = {}
 
     # -- steps --------------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
+    def step(self, what: str = "", path: Any = "") -> None:
         """One effect is about to take place; from the one at which the run is killed on, none does."""
         if self.kill_at is not None and self.steps >= self.kill_at:
             raise Killed
         self.steps += 1
+        if what and self.disk is not None:
+            if what == "unlink" and str(path).endswith("/reserve"):
+                self.disk.free = Disk.RESERVE
+            if self.steps > self.disk.since:
+                self.disk.refuse(what, str(path))
         if self.before_step:
             hook, self.before_step = self.before_step, None
             try:
@@ -240,13 +272,13 @@ def install(world: World, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lock, "PATIENCE", 0.0)
     for name in CHANGES_FILES:
         real = (lambda _number: None) if name == "fsync" else getattr(os, name)  # a test's disk is not switched off
-        patch.setattr(os, name, _counted(world, real))
+        patch.setattr(os, name, _counted(world, name, real))
     real_open, real_close = os.open, os.close
 
     def opened(path: Any, flags: int, *more: Any, **options: Any) -> int:
         mine = str(path).startswith(str(world.root)) and bool(flags & (os.O_CREAT | os.O_TRUNC))
         if mine:
-            world.step()
+            world.step("create" if flags & os.O_TRUNC or not Path(path).exists() else "write", path)
         number = real_open(path, flags, *more, **options)
         if mine and str(path).endswith((".guard", ".lock")):
             world.open[number] = True
@@ -260,9 +292,9 @@ def install(world: World, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(os, "close", closed)
 
 
-def _counted(world: World, real: Callable[..., Any]) -> Callable[..., Any]:
+def _counted(world: World, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*arguments: Any, **options: Any) -> Any:
-        world.step()
+        world.step(name, arguments[0])
         return real(*arguments, **options)
 
     return counted

@@ -27,7 +27,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.host import records a
 from ansible_collections.landfall.vps.plugins.module_utils.host import survey
 from ansible_collections.landfall.vps.plugins.module_utils.journal import Journal
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
-from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, finish_removal, undo
+from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, finish_removal, in_words, undo
 from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
 from ansible_collections.landfall.vps.plugins.module_utils.settling import Settling, start_ahead
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
@@ -200,7 +200,7 @@ class Converger:
             )
             self.notes += notes
         except Troubles as error:
-            raise Failed(str(error), "what is left of it is removed by the next run") from error
+            raise Failed(in_words(error), "what is left of it is removed by the next run") from error
         if refused:
             raise Failed("it was removed, but {0}".format(refused), "its removal stands")
 
@@ -235,14 +235,17 @@ class Converger:
             self.store.write_record({**new, **applied(new["containers"], self.docker)})
         except Troubles as error:
             if not begun:
-                raise Failed(str(error), "nothing of {0} was changed".format(self.desired.name)) from error
+                raise Failed(in_words(error), "nothing of {0} was changed".format(self.desired.name)) from error
             logs = self._logs()
             raise Failed(
-                str(error),
+                in_words(error),
                 self._timed("undo", lambda: undo(self.store, self.docker, self.network, self.request["run"])),
                 logs,
             ) from error
-        journal.close()
+        try:
+            journal.close()
+        except OSError as error:
+            self.notes.append("it serves, but its journal could not be closed: {0}".format(in_words(error)))
 
     def _logs(self) -> str:
         try:

@@ -1,8 +1,9 @@
 """The journal of one component's change: by it a change is undone, or finished when the run that made it died.
 
 Before a path is touched, the journal names it with its mark of before, or "absent", and keeps what lay there as a hard
-link. Going back needs no space on the disk, then, and leaves exactly the tree of before: replaying the journal twice
-does the same as once. The folder appears and disappears by a rename, so that it is there whole or not at all.
+link, and some space in reserve. Going back needs no more than that on a full disk, and leaves exactly the tree of
+before: replaying the journal twice does the same as once. The folder appears and disappears by a rename, so that it is
+there whole or not at all.
 
 Phases: ``swap`` files are being replaced, no container was touched; ``apply`` all files are the new ones; ``placed`` a
 component that did not serve before waits for its start; ``remove`` its containers are gone, its files are going;
@@ -23,6 +24,7 @@ JOURNAL_FORMAT = 1
 ABSENT = "absent"
 SWAP, APPLY, PLACED, REMOVE, UNDO = "swap", "apply", "placed", "remove", "undo"
 FOLDER = "journal"
+RESERVE = 64 * 1024  # bytes; a journal and a record are written while going back, each far smaller than half of it
 
 
 class BadJournal(Exception):
@@ -90,6 +92,10 @@ class Journal:
             "record": None if unproven else record,
             "intent": dict(intent),
         }
+        with open(os.path.join(making, "reserve"), "wb") as handle:
+            handle.write(os.urandom(RESERVE))  # which no file system compresses away
+            handle.flush()
+            os.fsync(handle.fileno())
         self._write(os.path.join(making, "journal.json"), entry)
         os.rename(making, self._folder)
         return entry
@@ -124,12 +130,17 @@ class Journal:
         if entry is not None and entry["phase"] != phase:
             self._write(self._file, {**entry, "phase": phase})
 
+    def release_reserve(self) -> None:
+        """Give the disk what is needed to go back."""
+        reserve = os.path.join(self._folder, "reserve")
+        if os.path.lexists(reserve):
+            os.unlink(reserve)
+
     def replay(self) -> None:
         """Bring back exactly the files and the record of before. Raises BadJournal."""
         entry = self.read()
         if entry is None:
             return
-        temporary = os.path.join(self._folder, "restoring")
         for path, mark in sorted(entry["paths"].items()):
             live = os.path.join(self.store.root, path)
             if mark == ABSENT:
@@ -138,10 +149,7 @@ class Journal:
                 self.store.prune(os.path.dirname(path))
             elif self.store.mark(path) != mark:
                 make_folders(self.store.root, path, _owner(mark))
-                if os.path.lexists(temporary):
-                    os.unlink(temporary)
-                os.link(os.path.join(self._folder, "files", path), temporary, follow_symlinks=False)
-                os.replace(temporary, live)
+                os.replace(os.path.join(self._folder, "files", path), live)
         for folder in reversed(entry["folders"]):
             self.store.prune_empty(folder)
         if entry["record"] is None:

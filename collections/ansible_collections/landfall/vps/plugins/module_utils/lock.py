@@ -146,7 +146,8 @@ class Lock:
     def doing(self, text: str) -> None:
         """Tell others what is being done now."""
         if self._guard is not None:
-            self._write({**(read_json(self._path) or {}), "doing": text})
+            with contextlib.suppress(OSError):  # a full disk has no say in who holds the VPS
+                self._write({**(read_json(self._path) or {}), "doing": text})
 
     def keep(self) -> None:
         """End this program's work, keep the lease for the run's next one; a run that has ended keeps none."""
@@ -156,8 +157,12 @@ class Lock:
             self.release()
             return
         holder = read_json(self._path) or {}
-        self._write({**holder, "doing": "between components, last {0}".format(holder.get("doing"))}, working=False)
-        self._close()
+        try:
+            self._write({**holder, "doing": "between components, last {0}".format(holder.get("doing"))}, working=False)
+        except OSError:  # it stays "working" without its flock: free for everybody, as after a process that died
+            pass
+        finally:
+            self._close()
 
     def renew(self) -> bool:
         """Lengthen the lease; return whether this run still has the lock."""
@@ -178,7 +183,7 @@ class Lock:
         """The run has ended: give its lease back now, or let the program that still works do so."""
         if (read_json(self._path) or {}).get("run") != self._run:
             return
-        with open(self._ended, "w", encoding="utf-8") as handle:
+        with contextlib.suppress(OSError), open(self._ended, "w", encoding="utf-8") as handle:
             handle.write(self._run)
         try:
             self._guard = self._flock(0.0)
@@ -187,7 +192,7 @@ class Lock:
         self.release()
 
     def release(self) -> None:
-        """Give the VPS free, if this run has it."""
+        """Give the VPS free, if this run has it. Where the disk refuses, the lease ends by itself."""
         if self._guard is None:
             if (read_json(self._path) or {}).get("run") != self._run:
                 return
@@ -196,10 +201,11 @@ class Lock:
             except (Locked, OSError):
                 return  # a program is at work, and gives back itself what this run has
         holder = read_json(self._path)
-        if holder and holder.get("run") == self._run:
-            os.unlink(self._path)
-        if read_text(self._ended) == self._run:
-            os.unlink(self._ended)
+        with contextlib.suppress(OSError):
+            if holder and holder.get("run") == self._run:
+                os.unlink(self._path)
+            if read_text(self._ended) == self._run:
+                os.unlink(self._ended)
         self._close()
 
     def _close(self) -> None:
@@ -216,9 +222,16 @@ class Lock:
             "until": _now() + LEASE_SECONDS,
         }
         temporary = "{0}.{1}".format(self._path, os.getpid())
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
-            json.dump({**value, **more}, handle, sort_keys=True)
-        os.replace(temporary, self._path)
+        try:
+            with open(
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+            ) as handle:
+                json.dump({**value, **more}, handle, sort_keys=True)
+            os.replace(temporary, self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
 
 
 def read_text(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from typing import Any, Dict, List, Mapping, Tuple
@@ -18,6 +19,17 @@ Troubles = (compose.CommandFailed, Unproven, DockerError, OSError, BadJournal, B
 """What may go wrong on a VPS and is told of the component that it happened to."""
 
 
+def in_words(error: BaseException) -> str:
+    """What happened, with what to do about it where only the operator of the VPS can."""
+    hints = {
+        errno.ENOSPC: "the disk is full: free some of it and run again",
+        errno.EDQUOT: "its quota is used up: raise it or free some of it and run again",
+        errno.EROFS: "the kernel has made the disk read-only, as after a fault: see dmesg, mend it and run again",
+    }
+    hint = hints.get(error.errno or 0) if isinstance(error, OSError) else None
+    return "{0}; {1}".format(error, hint) if hint else str(error)
+
+
 def undo(store: Store, docker: Docker, network: Mapping[str, Any], run: str = "") -> str:
     """Replay a component's journal and prove that what served before serves again; returns a sentence about it.
 
@@ -31,13 +43,14 @@ def undo(store: Store, docker: Docker, network: Mapping[str, Any], run: str = ""
             return "nothing of it had been changed"
         return _undo(store, docker, network, journal, entry, run)
     except Troubles as error:
-        return "going back failed, the next run tries again: {0}".format(error)
+        return "going back failed, the next run tries again: {0}".format(in_words(error))
 
 
 def _undo(
     store: Store, docker: Docker, network: Mapping[str, Any], journal: Journal, entry: Mapping[str, Any], run: str
 ) -> str:
     work, before = entry["intent"].get("work") or {}, entry["record"]
+    journal.release_reserve()
     touched = entry["phase"] != journals.SWAP
     if touched:
         journal.enter(journals.UNDO)
@@ -60,7 +73,7 @@ def _undo(
                 said = "; ".join([said, *ownership.remove_volumes(docker, work.get("new_volumes") or [])])
         applying.tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
     except Troubles as error:
-        said = "{0}, but {1}".format(said, error)
+        said = "{0}, but {1}".format(said, in_words(error))
     journal.close()
     return said
 
@@ -82,7 +95,7 @@ def recover(root: str, docker: Docker, network: Mapping[str, Any]) -> List[str]:
             journal.close()
             said = "{0}; it was removed, the component is planned anew".format(error)
         except Troubles as error:
-            said = "what a run that died had begun could not be concluded: {0}".format(error)
+            said = "what a run that died had begun could not be concluded: {0}".format(in_words(error))
         told += ["{0}: {1}".format(name, said)] if said else []
     _sweep(os.path.join(root, STATE_DIR))
     return told
@@ -134,7 +147,7 @@ def finish_removal(
     try:
         applying.tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
     except Troubles as error:
-        refused = str(error)
+        refused = in_words(error)
     journal.close()
     return notes, refused
 

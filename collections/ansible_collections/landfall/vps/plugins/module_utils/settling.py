@@ -19,7 +19,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Doc
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.journal import PLACED, Journal
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
-from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, undo
+from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, in_words, undo
 from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
@@ -89,7 +89,7 @@ class Settling:
                     raise Unproven("{0}, which it needs, does not serve".format(needed))
             return {"seconds": self._settle(store, record)}
         except Troubles as error:
-            return {"failed": "{0}: {1}".format(name, error), **self._give_up(store, record)}
+            return {"failed": "{0}: {1}".format(name, in_words(error)), **self._give_up(store, record)}
 
     def _give_up(self, store: Store, record: Mapping[str, Any]) -> Dict[str, str]:
         try:

@@ -12,7 +12,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Doc
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock, Locked
 from ansible_collections.landfall.vps.plugins.module_utils.records import BadRecord, load_all
-from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, recover
+from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, in_words, recover
 from ansible_collections.landfall.vps.plugins.module_utils.settling import Settling
 
 UMASK = 0o022
@@ -48,7 +48,7 @@ def component(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> 
         result.update(failed=True, msg="{0}: {1}".format(worker.desired.name, error.reason))
     except (Refused, Locked, *Troubles) as error:
         result.update(changed=False, action=planning.NONE)
-        result.update(failed=True, msg="{0}: {1}; nothing was changed".format(worker.desired.name, error))
+        result.update(failed=True, msg="{0}: {1}; nothing was changed".format(worker.desired.name, in_words(error)))
     if result.get("failed") and not check_mode:
         _give_back(worker)
     return result
@@ -87,7 +87,7 @@ def recover_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Di
     except Locked as error:
         return {"notes": [], "busy": str(error)}
     except Troubles as error:
-        notes.append(str(error))
+        notes.append(in_words(error))
     return {"notes": notes, "busy": ""}
 
 
@@ -99,7 +99,7 @@ def settle_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Dic
         lock.acquire("starting and proving what was placed")
         components = Settling(root, network, run=run).run()
     except (Locked, *Troubles) as error:
-        return {"changed": False, "failed": True, "msg": str(error), "components": {}}
+        return {"changed": False, "failed": True, "msg": in_words(error), "components": {}}
     finally:
         lock.release()
     failed = {name: result for name, result in components.items() if "failed" in result}
