@@ -40,8 +40,26 @@ sys.exit("nothing to kill")
 """
 
 
-def test_nothing_to_do_is_nothing_done() -> None:
-    assert unchanged(*play())
+def test_nothing_to_do_is_said_at_once_and_no_later_task_runs() -> None:
+    text, figures, status = play()
+    assert unchanged(text, figures, status)
+    assert "plan: nothing to do, 3 components are as the inventory says" in text, text
+    assert not any(f"TASK [{role} :" in text for role in ("docker", "redis", "redis_exporter", "prometheus")), text
+
+
+def test_a_host_stays_in_the_play_where_the_inventory_says_so() -> None:
+    text, figures, status = play("-e", '{"landfall_finish_early": false}')
+    assert unchanged(text, figures, status)
+    assert "plan: nothing to do" in text and "TASK [prometheus : Deploy Prometheus]" in text, text
+
+
+def test_what_does_not_render_is_refused_before_another_component_is_changed(host: Any) -> None:
+    before = identity(host, "redis")
+    with added_to_role("prometheus/templates/config/prometheus.yml.j2", "\n{{ no_such_variable }}\n"):
+        text, figures, status = play("-e", "redis_memory=600m")
+    assert status != 0 and figures["changed"] == 0, text
+    assert "no_such_variable" in text and "nothing was changed" in text and "TASK [redis" not in text, text
+    assert identity(host, "redis") == before and serves(host)
 
 
 def test_what_the_checker_refuses_never_becomes_live(host: Any) -> None:

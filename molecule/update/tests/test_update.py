@@ -26,6 +26,7 @@ def test_check_mode_says_what_would_change_and_changes_nothing(host: Any) -> Non
     before = identities(host)
     text, figures, status = probe.playbook(*INTERVAL, "--check", "--diff")
     assert status == 0 and figures["changed"] == 1, text
+    assert "  prometheus  reload  no restart  change: prometheus/config/prometheus.yml" in text, text
     assert '-  scrape_interval: "15s"' in text and '+  scrape_interval: "20s"' in text, text
     assert identities(host) == before and interval(host) == "15s"
 

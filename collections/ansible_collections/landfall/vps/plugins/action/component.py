@@ -44,19 +44,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if boolean(self._variable("landfall_compare", task_vars, False), strict=False):
             result.update(ansible_facts={}, _ansible_verbose_override=True)
             for one in planned:
-                present = one.rendered.desired.present
-                found = {"present": present, "action": one.plan.action, "reasons": list(one.plan.reasons)}
-                result["ansible_facts"].update(session.declared_fact(one.name, found))
+                result["ansible_facts"].update(session.declared_fact(one.name, one.compared()))
             return result
         if known is None:  # so that the next component need not read it again
             result.update(ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
         for one in planned:
+            self._compare(one, state, task_vars)
             if one.plan.changed or one.name in state.get("stale", []):
                 self._change(one, state, task_vars, result)
                 if result.get("failed"):
                     break
                 state = session.known_state({"ansible_facts": result.get("ansible_facts")}) or state
         return result
+
+    def _compare(self, one: Planned, state: Mapping[str, Any], task_vars: Mapping[str, Any]) -> None:
+        """Say so where the first task printed another plan: something that it could not know has come between."""
+        first = (state.get("planned") or {}).get(one.name)
+        if first is not None and first != one.brief():
+            why = "; ".join(one.plan.reasons[:2]) or "nothing differs any more"
+            seam.say(task_vars, "{0}: planned anew: {1} ({2})".format(one.name, one.plan.action, why))
 
     def _change(
         self, one: Planned, state: Mapping[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]

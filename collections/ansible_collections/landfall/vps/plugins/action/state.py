@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership, units
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
     claims,
+    foresight,
     formats,
     preflight,
     seam,
@@ -20,7 +22,12 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
-from ansible_collections.landfall.vps.plugins.plugin_utils.declared import DeclarationError, destinations, is_there
+from ansible_collections.landfall.vps.plugins.plugin_utils.declared import (
+    DeclarationError,
+    destinations,
+    expected,
+    is_there,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
@@ -38,7 +45,7 @@ from yaml import YAMLError
 
 STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
 OPTIONS = frozenset({"root", "files", "inventory", "images", "archives", "image_size", "disk_reserve"}) | {
-    *("profile", "engine_options", "engine_defaults")
+    *("profile", "engine_options", "engine_defaults", "finish")
 }
 STRAYS = (
     "{0} holds {1}: with another ansible.cfg Ansible reads such files as inventory and prints what is in them. Take "
@@ -84,14 +91,39 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         told = "\n".join(["told beside that:", *("- " + note for note in notes)] if notes else [])
         unchanged = "; nothing was changed" if args.get("inventory", True) else "; no component was changed"
         self._refuse(found, task_vars, told, unchanged)
-        result.setdefault("warnings", []).extend(notes)
         changed = False
         if state.get("leftovers") and not self._task.check_mode:
             concluded = self._recover(state, python, whole, task_vars)
             changed = bool(concluded)
             state = self._answer(lambda: read_state(self, python, state["root"], args.get("files", [])), task_vars, [])
-        result.update(changed=changed, ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
+        if args.get("inventory", True):
+            self._look_ahead(state, args, task_vars, result)
+        else:  # a second look at the VPS: what was planned for it stands
+            before = session.known_state(task_vars) or {}
+            state.update({key: before[key] for key in ("planned", "expected") if key in before})
+        result.setdefault("warnings", []).extend(notes)
+        facts = {**session.as_fact(state), **result.get("ansible_facts", {})}
+        result.update(changed=changed, ansible_facts=facts, _ansible_verbose_override=True)
         return result
+
+    def _look_ahead(
+        self, state: Dict[str, Any], args: Mapping[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]
+    ) -> None:
+        """Plan what all tasks that follow will do, print it, and note in ``state`` whether anything is left to do."""
+        ahead = foresight.look_ahead(self, task_vars, state)
+        compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
+        self._refuse([("the components of {0} have {1}", ahead.faults)], task_vars)
+        for line in foresight.told(ahead):
+            seam.say(task_vars, line)
+        state["planned"] = foresight.facts_of(ahead)
+        wants = expected(task_vars, self._templar.template, state["records"])
+        state["expected"] = {**wants, "network": self._stack(task_vars).network}
+        state["done"] = bool(args.get("finish", True)) and ahead.nothing_left
+        if compares and ahead.known:
+            for one in ahead.planned:
+                result.setdefault("ansible_facts", {}).update(session.declared_fact(one.name, one.compared()))
+            # Nothing else of a play that only compares may run; one that verifies as well goes on to that
+            state["done"] = not ahead.verifies
 
     def _preflight(
         self,

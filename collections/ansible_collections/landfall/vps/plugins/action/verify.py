@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -13,7 +12,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.signals import senten
 from ansible_collections.landfall.vps.plugins.module_utils.spec import VERIFY
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
-from ansible_collections.landfall.vps.plugins.plugin_utils.declared import components, is_there
+from ansible_collections.landfall.vps.plugins.plugin_utils.declared import expected
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_verify
 
 COLUMNS = ("component", "health", "targets", "version", "seconds")
@@ -56,19 +55,31 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         def value(name: str) -> Any:
             return self._templar.template(task_vars[name]) if name in task_vars else None
 
-        given = {"root": value("landfall_root"), "network": value("landfall_network"), **self._task.args}
+        # A play that only verifies need not know the variables of the roles: the play before it left what it expects
+        known = session.known_state(task_vars) or {}
+        left = known.get("expected") or {}
+        given = {
+            "root": value("landfall_root") or known.get("root"),
+            "network": value("landfall_network") or left.get("network"),
+            **self._task.args,
+        }
         checked = ArgumentSpecValidator(VERIFY).validate({key: item for key, item in given.items() if item is not None})
         if checked.error_messages:
             raise AnsibleActionFail("landfall.vps.verify: {0}".format("; ".join(checked.error_messages)))
         # Plain values: tags of Ansible's mean nothing on the VPS
         options: Dict[str, Any] = json.loads(json.dumps(checked.validated_parameters))
-        options.update(self._expected(task_vars))
+        options.update(self._expected(task_vars, known))
         options["ssh_port"] = int(value("ansible_port") or 22)
         return options
 
-    def _expected(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
-        """What the roles of this play and the inventory say should be on the VPS; see ``verify.expectation``."""
-        roles = components(os.path.dirname(str(task_vars["role_path"])), seam.roles_of_play(task_vars))
-        records = (session.known_state(task_vars) or {}).get("records") or {}
-        there = [role for role in roles if is_there(role, task_vars, self._templar.template, records)]
-        return {"roles": roles, "enabled": there, "declared": session.declared(task_vars)}
+    def _expected(self, task_vars: Dict[str, Any], known: Mapping[str, Any]) -> Dict[str, Any]:
+        """What the roles and the inventory say should be on the VPS; see ``verify.expectation``."""
+        found = expected(task_vars, self._templar.template, known.get("records") or {})
+        if not found["roles"]:
+            found = known.get("expected") or {}
+        if not found:
+            raise AnsibleActionFail(
+                "landfall.vps.verify: nobody said in this run what to expect; let a play with the role landfall and the"
+                " components come before this one, as in site.yml (--tags verify keeps it, --start-at-task does not)"
+            )
+        return {"roles": found["roles"], "enabled": found["enabled"], "declared": session.declared(task_vars)}

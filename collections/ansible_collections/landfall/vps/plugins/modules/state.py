@@ -13,6 +13,9 @@ description:
   - Compares what the enabled roles ask of the VPS (names, ports, images, memory, CPUs, network) with what others have
     there, and refuses engines that cannot run the stack. All faults are told at once, those of the inventory and those
     of the VPS; what is only peculiar is a warning. The same under C(--check).
+  - Plans what each M(landfall.vps.component) of the play that the run's tags select will do, and prints it as a table
+    before anything happens. Where no task of the play is left that would do anything for the host, C(landfall_state)
+    says C(done), and the role landfall ends the play for it.
   - Sets the fact C(landfall_state), which M(landfall.vps.component) compares with what the inventory wants.
   - Needs python3 on the VPS, nothing else. Changes nothing.
 options:
@@ -27,6 +30,10 @@ options:
     default: []
   inventory:
     description: Whether to check the inventory, too. Once in a play is enough, before roles register variables.
+    type: bool
+    default: true
+  finish:
+    description: Whether a host may be called done when nothing is left to do for it.
     type: bool
     default: true
   images:

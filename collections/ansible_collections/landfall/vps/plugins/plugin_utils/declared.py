@@ -95,3 +95,12 @@ def is_there(
 def components(roles_folder: str, roles: Iterable[str]) -> List[str]:
     """Those of ``roles`` that deploy containers, in their order."""
     return [role for role in roles if deploys(os.path.join(roles_folder, role))]
+
+
+def expected(
+    variables: Mapping[str, Any], resolve: Callable[[Any], Any], recorded: Mapping[str, Any]
+) -> Dict[str, List[str]]:
+    """What is to be on the VPS once this play is over: ``{roles, enabled}``, of those that deploy containers."""
+    folder = os.path.dirname(str(variables["role_path"]))
+    roles = components(folder, seam.roles_of_play(variables))
+    return {"roles": roles, "enabled": [role for role in roles if is_there(role, variables, resolve, recorded)]}

@@ -31,17 +31,30 @@ class PlanError(Exception):
 
 @dataclass(frozen=True)
 class Planned:
-    """One component: the task's ``options`` for it, what they render to, what is to be done, what it names its own."""
+    """One component: the task's ``options`` for it, what they render to, the plan, what is its own, what there is."""
 
     options: Mapping[str, Any]
     rendered: Rendered
     plan: planning.Plan
     claim: Mapping[str, Any]
+    actual: planning.Actual
 
     @property
     def name(self) -> str:
         """The component's name."""
         return str(self.options["name"])
+
+    def brief(self) -> Dict[str, str]:
+        """What the plan of one task is compared with that of another by: ``{action, digest}``."""
+        return {"action": self.plan.action, "digest": self.rendered.desired.digest}
+
+    def compared(self) -> Dict[str, Any]:
+        """What is told of it where it is only compared with the VPS."""
+        return {
+            "present": self.rendered.desired.present,
+            "action": self.plan.action,
+            "reasons": list(self.plan.reasons),
+        }
 
 
 def specs(args: Mapping[str, Any]) -> List[Dict[str, Any]]:
@@ -70,9 +83,8 @@ def plan_task(
     for options in specs(args):
         rendered = _render(templar, options, role_path, whole, values, state)
         claim = whole.claim(rendered.desired)
-        found.append(
-            Planned(options, rendered, planning.plan(rendered.desired, _actual(rendered, claim, state)), claim)
-        )
+        actual = _actual(rendered, claim, state)
+        found.append(Planned(options, rendered, planning.plan(rendered.desired, actual), claim, actual))
     return found
 
 

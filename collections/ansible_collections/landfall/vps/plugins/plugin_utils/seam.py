@@ -11,6 +11,7 @@ import os
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible import constants
+from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
@@ -118,6 +119,90 @@ def roles_of_play(task_vars: Mapping[str, Any], with_dependencies: bool = True) 
     """Names of the roles of this play, in their order."""
     name = "ansible_role_names" if with_dependencies else "ansible_play_role_names"
     return [str(role) for role in task_vars.get(name) or []]
+
+
+class PlayTask(NamedTuple):
+    """A task of the play that the tags of the run select; ``section`` numbers what ends with a flush of handlers."""
+
+    action: str
+    role: str
+    args: Any
+    notifies: bool
+    peculiar: bool
+    section: int
+    raw: Any
+
+
+def play_tasks(action: ActionBase, task_vars: Mapping[str, Any]) -> Optional[Tuple[List[PlayTask], List[PlayTask]]]:
+    """The selected tasks of this play (before, after) the one that ``action`` carries out, without rescue sections.
+
+    ``role`` is the folder of the task's role, ``peculiar`` one that loops, is delegated, runs once for all hosts or may
+    fail. Without: None, and nobody plans what comes later.
+    """
+    try:
+        own = action._task
+        play = own.get_play()
+        found = [
+            _play_task(task, section)
+            for section, block in enumerate(play.compile())
+            for task in _tasks_in(block)
+            if task.evaluate_tags(play.only_tags, play.skip_tags, dict(task_vars))
+        ]
+        place = next(index for index, task in enumerate(found) if task.raw._uuid == own._uuid)
+    except (AttributeError, TypeError, StopIteration, AnsibleError):
+        return None
+    return found[:place], found[place + 1 :]
+
+
+def _play_task(task: Any, section: int) -> PlayTask:
+    role = str(task._role._role_path) if task._role is not None else ""
+    peculiar = bool(
+        task.loop is not None or task.loop_with or task.delegate_to or task.run_once or task.ignore_errors or task.until
+    )
+    return PlayTask(str(task.action), role, task.args, bool(task.notify), peculiar, section, task)
+
+
+def _tasks_in(block: Any) -> List[Any]:
+    found = []
+    for item in [*block.block, *block.always]:
+        found += _tasks_in(item) if hasattr(item, "always") else [item]
+    return found
+
+
+def meta_of(task: PlayTask) -> str:
+    """What a ``meta`` task says; empty for any other task."""
+    return str(task.args.get("_raw_params") or "") if task.action in ("meta", "ansible.builtin.meta") else ""
+
+
+def variables_of(
+    action: ActionBase, task: PlayTask, task_vars: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Optional[Dict[str, Any]]:
+    """The variables that a later task of this play will have, with ``facts`` beside those that are known.
+
+    Without: None, and nobody plans what comes later.
+    """
+    try:
+        manager, own = action._task.get_variable_manager(), action._task
+        host = manager._inventory.get_host(str(task_vars["inventory_hostname"]))
+        known = ("ansible_play_hosts", "ansible_play_hosts_all")
+        hosts, all_hosts = (list(task_vars.get(name) or []) for name in known)
+        values: Dict[str, Any] = manager.get_vars(
+            play=own.get_play(), host=host, task=task.raw, _hosts=hosts, _hosts_all=all_hosts
+        )
+    except (AttributeError, TypeError, KeyError):
+        return None
+    values["ansible_facts"] = {**(values.get("ansible_facts") or {}), **facts}
+    return values
+
+
+def templar_for(action: ActionBase, values: Mapping[str, Any]) -> Templar:
+    """The templating of a task with other variables than its own."""
+    return templar_with(action._templar, values)
+
+
+def holds(templar: Templar, task: PlayTask) -> bool:
+    """Whether the conditions of a task (``when``) are true with the variables of ``templar``. Raises AnsibleError."""
+    return all(templar.evaluate_conditional(condition) for condition in task.raw.when)
 
 
 def run_tags(task_vars: Mapping[str, Any]) -> List[str]:

@@ -1,0 +1,182 @@
+"""What the tasks of a play are going to do, known in its first one, and whether anything is left to do for a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Sequence
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
+from ansible_collections.landfall.vps.plugins.module_utils.verify import table
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
+from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task
+
+COMPONENT = "landfall.vps.component"
+VERIFY = "landfall.vps.verify"
+HARMLESS_META = ("flush_handlers", "noop", "role_complete", "end_host", "end_play", "end_batch", "end_role")
+# What Ansible puts before a role of `roles:`; the first task has checked the variables of all of them
+HARMLESS = ("ansible.builtin.validate_argument_spec", "validate_argument_spec")
+COLUMNS = ("component", "action", "containers", "why")
+VERBS = {
+    planning.CREATED: "create",
+    planning.RECREATED: "recreate",
+    planning.RELOADED: "reload",
+    planning.STARTED: "start",
+    planning.UPDATED: "update",
+    planning.REMOVED: "remove",
+}
+REASONS = 2
+"""As many are told in the table; the task of the component tells more."""
+
+
+@dataclass
+class Outlook:
+    """What is ahead for one host.
+
+    ``planned`` are components, ``later`` those (by their role's name, with why) that only their own task can plan,
+    ``faults`` what refuses the run. ``others`` are tasks besides components that will run, or may; ``verifies`` says
+    that this play verifies. ``known`` is false where nobody could look ahead.
+    """
+
+    planned: List[Planned] = field(default_factory=list)
+    later: Dict[str, str] = field(default_factory=dict)
+    faults: List[str] = field(default_factory=list)
+    others: List[str] = field(default_factory=list)
+    verifies: bool = False
+    known: bool = True
+
+    @property
+    def changes(self) -> List[Planned]:
+        """The components for which something is to be done."""
+        return [one for one in self.planned if one.plan.changed]
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether no task of this play that is still to come would do anything for this host."""
+        return self.known and not (self.changes or self.later or self.others or self.faults)
+
+
+def look_ahead(action: ActionBase, task_vars: Dict[str, Any], state: Mapping[str, Any]) -> Outlook:
+    """Plan all components of the play that the run's tags select, on a VPS in this ``state``; nothing is changed."""
+    found = seam.play_tasks(action, task_vars)
+    if found is None:
+        return Outlook(known=False)
+    before, after = found
+    outlook = Outlook()
+    # What an earlier task notified is done when its section ends, which a host that is done never comes to
+    outlook.others += [task.raw.get_name() for task in before if task.notifies and task.section == _own(after, before)]
+    facts = session.as_fact(state)
+    for task in after:
+        meta = seam.meta_of(task)
+        if meta in HARMLESS_META or task.action in HARMLESS:
+            continue
+        outlook.verifies = outlook.verifies or task.action == VERIFY
+        values = seam.variables_of(action, task, task_vars, facts)
+        if values is None:
+            return Outlook(known=False)
+        _add(outlook, action, task, values, state)
+    return outlook
+
+
+def _own(after: Sequence[seam.PlayTask], before: Sequence[seam.PlayTask]) -> int:
+    """The section of the task between these."""
+    return after[0].section if after else before[-1].section
+
+
+def _add(
+    outlook: Outlook, action: ActionBase, task: seam.PlayTask, values: Dict[str, Any], state: Mapping[str, Any]
+) -> None:
+    templar = seam.templar_for(action, values)
+    try:
+        if not task.peculiar and not seam.holds(templar, task):
+            return
+    except AnsibleError:  # it asks for what a task before it will know
+        outlook.others.append(task.raw.get_name())
+        return
+    if task.action != COMPONENT:
+        outlook.others.append(task.raw.get_name())
+        return
+    name = task.role.rpartition("/")[2] or str(task.raw.get_name())
+    if task.peculiar:
+        outlook.later[name] = "its task loops, is delegated or may fail"
+        return
+    try:
+        outlook.planned += plan_task(templar, templar.template(task.args), task.role, values, state)
+    except (PlanError, AnsibleError) as error:
+        if outlook.others:  # one of them may bring what is missing
+            outlook.later[name] = str(error)
+        else:
+            outlook.faults.append(str(error))
+
+
+def facts_of(outlook: Outlook) -> Dict[str, Dict[str, str]]:
+    """What the tasks of the components compare their own plans with: ``{component: {action, digest}}``."""
+    return {one.name: one.brief() for one in outlook.planned}
+
+
+def told(outlook: Outlook) -> List[str]:
+    """The plan as lines: a table of what differs, and how many components are as they should be."""
+    if not outlook.known:
+        return ["plan: each component tells its own, as this Ansible does not let the first task look ahead"]
+    rows = [
+        {
+            "component": one.name,
+            "action": VERBS.get(one.plan.action, one.plan.action),
+            "containers": touched(one),
+            "why": _why(one.plan.reasons),
+        }
+        for one in outlook.changes
+    ]
+    rows += [
+        {"component": name, "action": "?", "containers": "", "why": "planned when its turn comes: " + _short(why)}
+        for name, why in outlook.later.items()
+    ]
+    same = len(outlook.planned) - len(outlook.changes)
+    kept = "{0} component{1} as the inventory says".format(same, " is" if same == 1 else "s are")
+    if not rows:
+        if not outlook.planned:
+            return []
+        return ["plan: nothing to do, {0}".format(kept)]
+    return ["plan:", *("  " + line for line in table(rows, COLUMNS)), *(["  " + kept] if same else [])]
+
+
+def touched(one: Planned) -> str:
+    """What happens to containers, and who else takes something in."""
+    plan, desired = one.plan, one.rendered.desired
+    names = sorted(desired.containers)
+    if plan.action == planning.CREATED:
+        what = "starts " + ", ".join(names)
+    elif plan.action == planning.RECREATED:
+        what = "restarts " + _recreated(one, names)
+    elif plan.action == planning.STARTED:
+        down = [n for n in names if one.actual.containers.get(n, {}).get("state") != "running"]
+        what = "starts " + ", ".join(down or names)
+    elif plan.action == planning.RELOADED:
+        what = "no restart"
+    elif plan.action == planning.REMOVED:
+        what = "stops " + (", ".join(sorted(one.actual.containers)) or "nothing")
+    else:
+        what = "none"
+    others = sorted({folder.split("/", 1)[0] for folder in plan.receivers} - {one.name})
+    return "{0}; {1} takes in files".format(what, " and ".join(others)) if others else what
+
+
+def _recreated(one: Planned, names: List[str]) -> str:
+    """The containers that are replaced; Compose knows which, where the compose file of several has changed."""
+    changed = "{0}/compose.yaml".format(one.name) in one.plan.files
+    if len(names) == 1 or not one.plan.force or changed:
+        return names[0] if len(names) == 1 else "what differs of " + ", ".join(names)
+    services = {container.service: name for name, container in one.rendered.desired.containers.items()}
+    return ", ".join(sorted(services.get(service, service) for service in one.plan.force))
+
+
+def _why(reasons: Sequence[str]) -> str:
+    shown = "; ".join(_short(reason) for reason in reasons[:REASONS])
+    more = len(reasons) - REASONS
+    return "{0}; {1} more".format(shown, more) if more > 0 else shown
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else line[:157] + "..."
