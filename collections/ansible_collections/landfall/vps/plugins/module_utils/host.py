@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -213,8 +214,9 @@ def compose_version(root: str) -> str:
         pass
     answer = subprocess.run([plugin, "version", "--short"], capture_output=True, text=True, check=False, timeout=30)
     version = answer.stdout.strip().lstrip("v")
-    if version and os.path.isdir(os.path.dirname(memo)) and os.access(os.path.dirname(memo), os.W_OK):
-        with open(memo, "w", encoding="utf-8") as handle:
+    if version and os.path.isdir(os.path.dirname(memo)):
+        # Whoever may not write there, or finds the disk full, asks again the next time
+        with contextlib.suppress(OSError), open(memo, "w", encoding="utf-8") as handle:
             handle.write("{0} {1}\n".format(key, version))
     return version
 
