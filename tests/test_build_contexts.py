@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Dict, List
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import compose, context
+from ansible_collections.landfall.vps.plugins.module_utils import context, images
 
 FILES = ["a.txt", "notes", "requirements/prod.txt", "src/a/b", "src/a/c/b", "src/x.py", "deploy/x", "docs/README.md"]
 # Without a line that keeps by a wildcard what lies deep in an ignored folder: the classic builder's client misses it
@@ -69,6 +69,6 @@ def test_the_image_is_the_one_that_docker_makes_of_the_folder(rules: str, tmp_pa
     packed = tmp_path / "tar"
     with packed.open("wb") as target:
         context.pack(str(folder), "Dockerfile", target)
-    ours = built(tmp_path, ["-"], stdin=compose._joined([str(packed)]))
+    ours = built(tmp_path, ["-"], stdin=images._joined([str(packed)]))
     assert ours == built(tmp_path, [str(folder)])
     assert len(ours) > 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import compose, context, dockerignore
+from ansible_collections.landfall.vps.plugins.module_utils import compose, context, dockerignore, images
 from ansible_collections.landfall.vps.plugins.plugin_utils import shipping
 
 # Judged by moby's own code (github.com/moby/patternmatcher at 5a6d842, ignorefile and MatchesUsingParentResults)
@@ -258,7 +258,7 @@ def test_two_contexts_of_one_name_and_parts_put_together(
     assert archives == {} and len(sent) == 2 and all(len(build["tar"]) > 2 for build in sent)
     assert [line for line in vps.said if "MB sent" in line], "nothing tells how far it is"
     for build in sent:
-        whole = compose._joined(build["tar"])
+        whole = images._joined(build["tar"])
         with tarfile.open(whole) as tar:
             source = tar.extractfile("source")
             assert source is not None and source.read().decode() in build["image"]
@@ -273,7 +273,7 @@ def test_one_context_is_sent_and_built_once(folder: Path, vps: Vps, monkeypatch:
     assert [build["image"].split(":")[0] for build in sent if build.get("tar")] == ["landfall/beat"]
     ran = commands(monkeypatch)
     for image in sorted(missing):
-        compose.provide_image(image, sent, {}, 60)
+        images.provide_image(image, sent, {}, 60)
     assert [argv[1] for argv in ran] == ["build", "tag", "tag"]
     # A service that joins later: the image is there
     sent, _archives = vps.shipping().images(missing[:1], builds, missing[1:], offline=True)
@@ -285,7 +285,7 @@ def test_what_a_build_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "tar").write_bytes(b"")
     build = {"image": "landfall/a:1", "dockerfile": "d/D", "target": "web", "platform": "linux/arm64",
              "args": {"V": "1"}, "tar": [str(tmp_path / "tar")]}  # fmt: skip
-    assert compose.provide_image("landfall/a:1", [build], {}, 60) == "built"
+    assert images.provide_image("landfall/a:1", [build], {}, 60) == "built"
     assert " ".join(ran[0]) == (
         "docker build --tag landfall/a:1 --file d/D --target web --platform linux/arm64 --build-arg V=1 -"
     )

@@ -118,6 +118,7 @@ def test_the_roles_of_this_repository_ship_to_where_their_files_always_were(tmp_
         "dashboards": ["grafana/dashboards.d"],
         "rules": ["prometheus/rules.d"],
         "targets": ["prometheus/targets.d"],
+        "textfiles": ["node_exporter/textfile.d"],
     }
     for name in to["rules"]:
         role_name, folder = name.split("/")

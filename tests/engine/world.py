@@ -23,7 +23,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
 BAD = b"bad"
 NETWORK = {"name": "landfall", "subnet": ""}
-CHANGES_FILES = ("replace", "rename", "unlink", "link", "mkdir", "rmdir", "chmod", "chown", "fsync")
+CHANGES_FILES = ("replace", "rename", "unlink", "link", "symlink", "mkdir", "rmdir", "chmod", "chown", "fsync")
 UID = os.getuid()
 
 
@@ -161,7 +161,7 @@ class World:
             return ""
         folder = Path(words[words.index("--project-directory") + 1])
         document = json.loads((folder / "compose.yaml").read_text())
-        rest = words[words.index("-f") + 2 :]
+        rest = words[len(words) - words[::-1].index("-f") + 1 :]
         if rest[0] == "config":
             return json.dumps(document)
         if rest[0] == "down":
@@ -320,6 +320,7 @@ def request(
         "apply_timeout": 5,
         "targets": [],
         "drop_ins": more.get("drop_ins", {}),
+        **({"timers": more["timers"]} if more.get("timers") else {}),
     }
     return {
         "root": str(root),

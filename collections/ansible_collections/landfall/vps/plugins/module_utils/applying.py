@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership, rollout
+from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership, rollout, timers
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
@@ -117,6 +117,7 @@ def carry_out(
         project.up(force_of(work))
     if work.get("reload"):
         reload_component(docker, meta, network["name"], sorted(record["containers"]))
+    timers.converge(store.root, store.name, meta)
     tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
 
 

@@ -1,11 +1,10 @@
-"""Commands that the engine runs on the VPS: Compose, throw-away checkers, image builds and loads."""
+"""Commands that the engine runs on the VPS: Compose and throw-away checkers."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -125,6 +124,12 @@ class Project:
         with self._alone():
             run([*self._base, "run", "--rm", "-T", service, *argv], self.timeout, told=BUILD_TAIL)
 
+    def start_apart(self, service: str, container: str, argv: Sequence[str], changes: str) -> None:
+        """Start a command in a container of its own beside ``service``; the file ``changes`` is merged into it."""
+        options = ["run", "--detach", "--no-deps", "-T", "--name", container, service]
+        with self._alone():
+            run([*self._base, "-f", changes, *options, *argv], self.timeout, told=BUILD_TAIL)
+
     def up_one(self, service: str, force: bool, patience: float) -> None:
         """Bring one service up, if it differs or ``force``, and wait until it is healthy, ``patience`` seconds long."""
         more = ["--no-deps", "--wait", "--wait-timeout", "{0:.0f}".format(patience)]
@@ -189,10 +194,11 @@ class Project:
                     raise CommandFailed(form.format(name, self.timeout)) from error
             time.sleep(0.05)
 
-    def config(self) -> Dict[str, Any]:
-        """The project as Compose understands it. Raises Refused when Compose does not."""
+    def config(self, more: str = "") -> Dict[str, Any]:
+        """The project as Compose understands it, with the file ``more`` merged in. Raises Refused when it does not."""
+        base = [*self._base, "-f", more] if more else self._base
         try:
-            result: Dict[str, Any] = json.loads(run([*self._base, "config", "--format", "json"], 60))
+            result: Dict[str, Any] = json.loads(run([*base, "config", "--format", "json"], 60))
         except (CommandFailed, ValueError) as error:
             raise Refused("compose.yaml: {0}".format(error)) from error
         return result
@@ -360,40 +366,3 @@ def received_checks(
         else:
             jobs.append(_left_out("{0}: image {1} is not on the VPS yet".format(argv[0], image)))
     return jobs
-
-
-def provide_image(image: str, builds: Sequence[Mapping[str, Any]], archives: Mapping[str, str], timeout: float) -> str:
-    """Bring an image to the VPS: load an archive, build from a context, or pull. Returns how. Raises CommandFailed."""
-    if image in archives:
-        run(["docker", "load", "--input", archives[image]], timeout)
-        return "loaded"
-    for build in builds:
-        if build["image"] == image:
-            return _build(build, timeout)
-    run(["docker", "pull", "--quiet", image], timeout)
-    return "pulled"
-
-
-def _build(build: Mapping[str, Any], timeout: float) -> str:
-    """Build an image from the parts of its context, or tag one that was built from the same. Raises CommandFailed."""
-    if build.get("twin"):
-        run(["docker", "tag", build["twin"], build["image"]], 60)
-        return "is the same as {0}".format(build["twin"])
-    argv = ["docker", "build", "--tag", build["image"], "--file", build.get("dockerfile") or "Dockerfile"]
-    for option in ("target", "platform"):
-        if build.get(option):
-            argv += ["--" + option, str(build[option])]
-    for key, value in sorted((build.get("args") or {}).items()):
-        argv += ["--build-arg", key if value is None else "{0}={1}".format(key, value)]
-    run([*argv, "-"], timeout, stdin=_joined(build["tar"]), env={"BUILDKIT_PROGRESS": "plain"}, told=BUILD_TAIL)
-    return "built"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """The path of one file with all parts of a tar; the others are gone then, and no byte lies on the disk twice."""
-    with open(parts[0], "ab") as whole:
-        for part in parts[1:]:
-            with open(part, "rb") as handle:
-                shutil.copyfileobj(handle, whole)
-            os.unlink(part)
-    return parts[0]

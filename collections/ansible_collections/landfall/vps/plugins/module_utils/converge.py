@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import compose, images, ownership, timer_units, timers
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
@@ -69,7 +69,8 @@ class Converger:
         if os.path.exists(self.docker.path):
             containers = ownership.inspect(survey(self.root, self.docker), self.request["claim"], record)
             images = {tag: image["id"] for tag, image in self.docker.images().items()}
-        return planning.Actual(self.store.marks(), containers, images, record)
+        running = timer_units.states(self.root, {self.desired.name: record} if record else {})
+        return planning.Actual(self.store.marks(), containers, images, record, running)
 
     def diff(self, plan: planning.Plan) -> List[Dict[str, str]]:
         """Before and after of every file; of secrets only that they differ."""
@@ -100,7 +101,7 @@ class Converger:
 
     def _images(self, plan: planning.Plan) -> None:
         for image in plan.missing_images:
-            how = compose.provide_image(
+            how = images.provide_image(
                 image,
                 self.request.get("builds") or [],
                 self.request.get("archives") or {},
@@ -116,6 +117,7 @@ class Converger:
         faults = placed_faults(self.root, self.staged, self.desired.files, plan.files, self.request.get("boards") or [])
         if faults:
             raise compose.Refused("; ".join(faults))
+        timers.check(self.root, self.desired.name, self.staged, self.meta)
         images, known = self.docker.images(), read_records(self.root)
         own = plan.up or any(planning.owns(self.desired.name, path) for path in plan.files)
         # What a start reads anyway is checked with all the rest that it reads

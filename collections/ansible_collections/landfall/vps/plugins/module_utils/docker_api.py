@@ -110,6 +110,7 @@ class Docker:
                     "project": labels.get(PROJECT_LABEL),
                     "working_dir": labels.get("com.docker.compose.project.working_dir") or "",
                     "stack": labels.get(STACK_LABEL) or "",
+                    "oneoff": labels.get("com.docker.compose.oneoff") == "True",
                     "networks": sorted((item.get("NetworkSettings") or {}).get("Networks") or {}),
                     "volumes": sorted(m["Name"] for m in item.get("Mounts") or [] if m.get("Type") == "volume"),
                 }

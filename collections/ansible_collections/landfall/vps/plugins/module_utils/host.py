@@ -12,7 +12,7 @@ import stat
 import subprocess
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils import sockets, surroundings
+from ansible_collections.landfall.vps.plugins.module_utils import sockets, surroundings, timer_units
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import SOCKET, Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, leftovers, load_all
 
@@ -74,14 +74,14 @@ def files_below(root: str, only: Optional[str] = None) -> Dict[str, str]:
 
 
 def own_files(root: str, name: str, record: Optional[Mapping[str, Any]] = None) -> Dict[str, str]:
-    """Fingerprints of what belongs to component ``name``: its compose file, config/, secrets/, what its record names.
+    """Fingerprints of what belongs to component ``name``: its compose file, own folders, what its record names.
 
     What else lies in its folder is data of a container or of the operator and is never read.
     """
     shipped = (record or {}).get("files")
     paths = {name + "/compose.yaml", *(shipped if isinstance(shipped, dict) else ())}
     found = marks_of(root, sorted(path for path in paths if isinstance(path, str)))
-    for part in ("config", "secrets"):
+    for part in ("config", "secrets", timer_units.FOLDER):
         found.update(files_below(root, os.path.join(name, part)))
     return found
 
@@ -324,6 +324,7 @@ def gather(root: str, extra_files: List[str]) -> Dict[str, Any]:
         "files": files,
         "records": kept,
         "bad_records": bad,
+        "timers": timer_units.states(root, kept),
         "leftovers": leftovers(root),
         "lock": read_json(os.path.join(root, STATE_DIR, "lock")),
     }

@@ -310,6 +310,8 @@ def take_down(
     mixed = [n for n, c in world["containers"].items() if c.get("project") == name and n not in own]
     if deployed and not mixed:
         project.down(purge=False)
+        for container in [name for name, found in own.items() if found.get("oneoff")]:
+            docker.remove_container(container)
     else:
         for container in own:
             docker.remove_container(container)

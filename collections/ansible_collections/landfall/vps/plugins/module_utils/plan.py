@@ -22,6 +22,8 @@ STARTED = "started"
 UPDATED = "updated"
 REMOVED = "removed"
 ROLLED_BACK = "rolled_back"
+OWN_FOLDERS = ("config", "secrets", "units")
+"""Folders of a component that are strictly kept; no container sees the last one, which is for systemd."""
 WELL = ("healthy", "starting", "done", "unasked")
 """What ``well`` says of containers that are as they should be, or are about to be."""
 
@@ -71,13 +73,14 @@ class Actual:
 
     ``files``: fingerprints of what lies in its folder, and of the drop-ins that its record names. ``containers``:
     name to ``{id, image_id, state, config_hash}``. ``images``: tag to image id, of all images on the VPS.
-    ``record``: what an earlier run applied, or None.
+    ``record``: what an earlier run applied, or None. ``timers``: unit to its state in systemd.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     containers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     record: Optional[Mapping[str, Any]] = None
+    timers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def fingerprint(content: bytes, mode: int, uid: int) -> str:
 
 def own_prefixes(name: str) -> Tuple[str, ...]:
     """The paths below which everything belongs to component ``name`` (a folder ends in a slash)."""
-    return ("{0}/compose.yaml".format(name), "{0}/config/".format(name), "{0}/secrets/".format(name))
+    return (name + "/compose.yaml", *("{0}/{1}/".format(name, part) for part in OWN_FOLDERS))
 
 
 def owns(name: str, path: str) -> bool:
@@ -247,8 +250,17 @@ def _container_faults(desired: Desired, actual: Actual) -> Tuple[List[str], List
         if found.get("state") != "running" and well(name, found, desired.meta) != "done":
             start.append("container {0} is {1}".format(name, found.get("state") or "not running"))
     for name in sorted(set(actual.containers) - set(desired.containers)):
+        if actual.containers[name].get("oneoff"):  # that of a job or of a single command
+            continue
         recreate.append("container {0} is not declared any more".format(name))
     return recreate, start
+
+
+def _idle(desired: Desired, actual: Actual) -> List[str]:
+    """Timers that are to run and do not."""
+    found = {timer["unit"] + ".timer": "" for timer in desired.meta.get("timers") or []}
+    found = {unit: actual.timers.get(unit, "not there") for unit in found}
+    return ["timer {0} is {1}".format(unit, state) for unit, state in sorted(found.items()) if state != "active"]
 
 
 def plan(desired: Desired, actual: Actual) -> Plan:
@@ -262,7 +274,8 @@ def plan(desired: Desired, actual: Actual) -> Plan:
 
     on_disk = differences(actual.files, desired.files)
     missing = tuple(sorted({c.image for c in desired.containers.values() if stored_as(c.image) not in actual.images}))
-    if actual.record is None and not actual.containers:
+    standing = [name for name, found in actual.containers.items() if not found.get("oneoff")]
+    if actual.record is None and not standing:
         return Plan(
             CREATED, ("not deployed yet",), on_disk, missing, up=True, receivers=_receivers(desired.name, on_disk)
         )
@@ -281,7 +294,8 @@ def plan(desired: Desired, actual: Actual) -> Plan:
     if actual.record is None:
         recreate.insert(0, "containers exist that no finished run left here")
     compose_changed = "{0}/compose.yaml".format(desired.name) in own
-    config = [path for path in own if not path.endswith("/compose.yaml")]
+    apart = ("{0}/compose.yaml".format(desired.name), "{0}/units/".format(desired.name))
+    config = [path for path in own if not path.startswith(apart)]
     heavy = [path for path in config if not _reloadable(desired, path)]
     services = _readers(desired, heavy)
 
@@ -302,4 +316,6 @@ def plan(desired: Desired, actual: Actual) -> Plan:
         reasons += ["owner or mode: {0}".format(path) for path in on_disk if path not in touched]
     elif record.get("digest") != desired.digest:
         action, reasons = UPDATED, ["what is known about it changed"]
+    elif _idle(desired, actual):
+        action, reasons = UPDATED, _idle(desired, actual)
     return Plan(action, tuple(reasons), on_disk, missing, up, services, reload, receivers)

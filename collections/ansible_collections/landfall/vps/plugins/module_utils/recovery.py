@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, ownership
+from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, ownership, timers
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.journal import BadJournal, Journal
@@ -56,6 +56,7 @@ def _undo(
         journal.enter(journals.UNDO)
     if before is None:
         new = {**(entry["intent"].get("record") or store.record() or {}), "start": work}
+        timers.converge(store.root, store.name, {})
         said = ownership.undo_first_start(docker, store.root, store.name, new, run)
         journal.replay()
     else:
@@ -139,6 +140,7 @@ def finish_removal(
     work = entry["intent"].get("work") or {}
     record = entry["record"] or entry["intent"].get("claimed") or {}
     timeout = float((record.get("meta") or {}).get("apply_timeout", 300))
+    timers.converge(store.root, store.name, {})
     notes = ownership.take_down(docker, store.root, store.name, record, bool(work.get("purge")), timeout)
     store.swap("", {}, dict.fromkeys(entry["paths"], "remove"))
     store.prune(store.name)

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Semaphore
 from typing import Any, Dict, Iterable, Mapping, Optional, Set
 
-from ansible_collections.landfall.vps.plugins.module_utils import ownership, rollout
+from ansible_collections.landfall.vps.plugins.module_utils import ownership, rollout, timers
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
     applied,
@@ -116,6 +116,7 @@ class Settling:
         # Only what a run that died did not tell them
         tell_receivers(self.root, self.docker, self.network["name"], store.name, start.get("receivers") or [])
         took = prove_record(self.docker, self.network["name"], record, new=True)
+        timers.converge(self.root, store.name, meta)
         done = {**record, **applied(record["containers"], self.docker), "proven": True}
         done.pop("start", None)
         store.write_record(done)

@@ -60,6 +60,21 @@ COMPONENT: Dict[str, Any] = {
         },
     },
     "rolling": {"type": "list", "elements": "list", "default": []},
+    "timers": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "service": {"type": "str", "required": True},
+            "argv": {"type": "list", "elements": "str", "required": True},
+            "schedule": {"type": "list", "elements": "str", "required": True},
+            "timeout": {"type": "int", "default": 3600},
+            "late_after": {"type": "int", "default": 900},
+            "persistent": {"type": "bool", "default": True},
+            "changes": {"type": "dict", "default": {}},
+        },
+    },
     "exercise": {
         "type": "dict",
         "default": {},

@@ -174,6 +174,49 @@ options:
     type: list
     elements: list
     default: []
+  timers:
+    description: >-
+      Commands that systemd runs on a schedule, each in a new container of a service. Their units lie in the component's
+      folder C(units/), linked into systemd, and are checked, swapped and undone with all else; how runs end is reported
+      to whoever takes in C(textfiles).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the container; the units are named after it and the stack.
+        type: str
+        required: true
+      service:
+        description: The service whose image, environment, secrets, volumes, network and limits it has.
+        type: str
+        required: true
+      argv:
+        description: The command.
+        type: list
+        elements: str
+        required: true
+      schedule:
+        description: When it runs, each as systemd's OnCalendar takes it.
+        type: list
+        elements: str
+        required: true
+      timeout:
+        description: Seconds after which a run is stopped.
+        type: int
+        default: 3600
+      late_after:
+        description: Seconds after which a run that did not begin is late.
+        type: int
+        default: 900
+      persistent:
+        description: Whether a run that was missed while the VPS was off is made up for.
+        type: bool
+        default: true
+      changes:
+        description: What Compose merges into the service for a run, such as other limits.
+        type: dict
+        default: {}
   exercise:
     description: Work that C(verify) gives the component, so that what it counts can move.
     type: dict

@@ -15,7 +15,7 @@ import re
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import units
-from ansible_collections.landfall.vps.plugins.plugin_utils import quick_yaml, quoting
+from ansible_collections.landfall.vps.plugins.plugin_utils import jobs, quick_yaml, quoting
 
 FILE = os.path.join("meta", "formats.yml")
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -159,6 +159,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "channel": _form(r"[^\s{}\x00-\x1f\x7f]+", "channel", "#alerts"),
     "header": _form(r"[A-Za-z0-9=;, _-]*", "value of a header", "max-age=31536000"),
     "checksum": _form(r"[a-z0-9]+:[0-9a-f]+", "checksum", "sha256:15…"),
+    "schedule": jobs.schedule_fault,
     "database": _form(r"[^\s/?#&%\x00-\x1f\x7f]+", "name of a database", "postgres"),
     **{"duration:" + dialect: _duration(dialect) for dialect in units.DURATIONS},
     **{"size:" + dialect: _size(dialect) for dialect in units.SIZES},

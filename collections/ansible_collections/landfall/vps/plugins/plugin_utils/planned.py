@@ -125,4 +125,5 @@ def _actual(rendered: Rendered, claim: Mapping[str, Any], state: Mapping[str, An
     except ownership.Foreign as error:
         raise PlanError("{0}: {1}; nothing was changed".format(name, error)) from error
     images = {tag: image["id"] for tag, image in state["images"].items()}
-    return planning.Actual(planning.select(name, state["files"], record), containers, images, record)
+    files = planning.select(name, state["files"], record)
+    return planning.Actual(files, containers, images, record, state.get("timers") or {})

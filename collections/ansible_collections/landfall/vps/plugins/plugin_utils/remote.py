@@ -22,6 +22,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     docker_api,
     exposure,
     host,
+    images,
     inside,
     journal,
     lease,
@@ -37,10 +38,13 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     rollout,
     settling,
     signals,
+    single,
     sockets,
     store,
     stores,
     surroundings,
+    timer_units,
+    timers,
     trip,
     units,
     verify,
@@ -48,12 +52,13 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
 MARK = "landfall-answer:"
-READ = (docker_api, records, sockets, surroundings, host)
+READ = (docker_api, records, sockets, surroundings, timer_units, host)
 VERIFY = (
     docker_api,
     records,
     sockets,
     surroundings,
+    timer_units,
     host,
     inside,
     report,
@@ -66,12 +71,13 @@ VERIFY = (
     exposure,
     verify,
 )
-LEASE = (docker_api, records, sockets, surroundings, host, lock, lease)
+LEASE = (docker_api, records, sockets, surroundings, timer_units, host, lock, lease)
 CHANGE = (
     docker_api,
     records,
     sockets,
     surroundings,
+    timer_units,
     host,
     inside,
     report,
@@ -81,7 +87,9 @@ CHANGE = (
     store,
     journal,
     compose,
+    images,
     ownership,
+    timers,
     rollout,
     applying,
     recovery,
@@ -90,6 +98,7 @@ CHANGE = (
     converge,
     trip,
 )
+SINGLE = (*CHANGE[:-3], single)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
 PROGRAM = """
 import json, sys, types
@@ -168,6 +177,11 @@ def run_recover(
 ) -> Dict[str, Any]:
     """What was concluded of what earlier runs left, see ``trip.recover_all``. Raises what ``ask`` raises."""
     return ask(action, python, program(CHANGE, "recover_all", [root, dict(network), run, who]))
+
+
+def run_single(action: ActionBase, python: str, verb: str, arguments: List[Any]) -> Dict[str, Any]:
+    """What became of a command beside a service, see ``single``. Raises what ``ask`` raises."""
+    return ask(action, python, program(SINGLE, verb, arguments))
 
 
 def run_lease(action: ActionBase, python: str, verb: str, root: str, run: str, who: str) -> Dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 import yaml
 from ansible_collections.landfall.vps.plugins.module_utils import rollout
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint, main_container
-from ansible_collections.landfall.vps.plugins.plugin_utils import declared, fitting, quick_yaml, serving
+from ansible_collections.landfall.vps.plugins.plugin_utils import declared, fitting, quick_yaml, serving, timer_files
 from ansible_collections.landfall.vps.plugins.plugin_utils.stack import UNPREFIXED, Stack
 
 RenderText = Callable[[str, Mapping[str, Any], Mapping[str, str]], str]
@@ -298,6 +298,10 @@ def render(
     contents.update(_shipped(name, role_path, presence, destinations, content, options["without"]))
     _fit_dashboards(contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text, options["without"])
     contents.update(_target_files(name, meta["targets"], destinations.get(TARGETS) or []))
+    try:
+        contents.update(timer_files.of(name, options.get("timers") or [], meta, containers, stack, destinations))
+    except timer_files.TimerError as error:
+        raise RenderError(str(error)) from error
 
     # A template that renders to nothing makes no file; a secret that the inventory names is one, even an empty one
     marks = {

@@ -12,7 +12,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import context, units
-from ansible_collections.landfall.vps.plugins.plugin_utils import service_health, service_lines
+from ansible_collections.landfall.vps.plugins.plugin_utils import jobs, service_health, service_lines
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
 
 __all__ = ["ServiceError", "builds", "container_names", "expand", "image_of"]
@@ -98,7 +98,7 @@ def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str
     containers that the proxy leads to) and ``proxied_environment`` for those, ``prove_timeout`` (seconds).
 
     Returns ``containers`` (what the template prints), ``build``, ``secrets``, ``prove``, ``scrape``, ``needs``,
-    ``volumes`` (names), ``prove_timeout``, ``release``, ``rolling``, ``warnings``. Raises ServiceError.
+    ``volumes`` (names), ``prove_timeout``, ``release``, ``rolling``, ``timers``, ``warnings``. Raises ServiceError.
     """
     faults = [fault for item in items for fault in _faults(item, where)]
     names = [name for item in items if not faults for name in container_names(item)]
@@ -108,13 +108,15 @@ def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str
         raise ServiceError("; ".join(faults))
     result: Dict[str, Any] = {
         "containers": [], "build": builds(items, where), "secrets": {}, "prove": [], "scrape": [], "needs": set(),
-        "volumes": set(), "release": [], "rolling": [], "warnings": [],
+        "volumes": set(), "release": [], "rolling": [], "timers": [], "warnings": [],
         "prove_timeout": int(settings.get("prove_timeout") or 60),
     }  # fmt: skip
     known = {str(item["name"]): item for item in items}
     for item in items:
         told = "{0}: {1}".format(where, item["name"])
         _expand_one(item, told, image_of(item, where), known, settings, result)
+        taken = [*names, *(timer["name"] for timer in result["timers"])]
+        result["timers"] += jobs.timers(item, told, container_names(item)[0], taken)
     result["needs"], result["volumes"] = sorted(result["needs"]), sorted(result["volumes"])
     return result
 

@@ -30,6 +30,7 @@ class Stack:
     external_volumes: Tuple[str, ...] = ()
     external_network: bool = False
     keep_volumes: bool = False
+    root: str = "/opt/" + STACK
 
     @property
     def name(self) -> str:
@@ -42,10 +43,11 @@ class Stack:
 
     def claim(self, desired: Desired) -> Dict[str, Any]:
         """Everything on the VPS that a component needs the name of, see ``ownership.inspect``."""
+        timers = desired.meta.get("timers") or []
         return {
             "stack": self.name,
             "project": self.project(desired.name),
-            "containers": sorted(desired.containers),
+            "containers": sorted({*desired.containers, *(self.prefix + timer["name"] for timer in timers)}),
             "volumes": list(desired.meta.get("volumes") or []),
             "network": "" if self.external_network else self.network,
             "present": desired.present,
@@ -77,6 +79,7 @@ def read(variable: Callable[[str, Any], Any]) -> Stack:
         tuple(str(name) for name in variable("landfall_external_volumes", []) or []),
         bool(variable("landfall_external_network", False)),
         bool(variable("landfall_keep_new_volumes", False)),
+        str(variable("landfall_root", "/opt/{0}{1}".format(prefix, STACK))),
     )
 
 
