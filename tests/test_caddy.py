@@ -59,7 +59,7 @@ def test_an_upstream_is_asked_by_the_name_that_its_service_answers_to(tmp_path: 
     """The application behind ``caddy_app_host`` has ALLOWED_HOSTS: its health is asked with one of them."""
     service = {"name": "web", "image": "x/web:1", "port": 80, "health": "/", "ready": "/r", "host": "shop.example.org"}
     text = caddyfile(tmp_path, caddy_app_host="shop.example.org", app_services=[service])
-    assert "health_headers {\n\t\t\tHost shop.example.org\n" in text
+    assert text[text.index("health_headers") :].split()[:5] == ["health_headers", "{", "Host", "shop.example.org", "}"]
 
 
 def test_metrics_of_the_sites_are_not_public(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ class Proxy:
     def __init__(self, folder: Path, upstream: int, **more: Any) -> None:
         self.folder, self.port, self.admin = folder, free_port(), free_port()
         site = {"host": SITE, "upstreams": [f"localhost:{upstream}"]}
-        rendered = rolekit.component("caddy", folder, caddy_sites=[site], caddy_tls="internal", **more)
+        rendered = rolekit.component("caddy", folder, caddy_sites=[site], caddy_tls="internal",
+                                     caddy_other_upstreams=["localhost"], **more)  # fmt: skip
         text = rolekit.text(rendered, "caddy/config/Caddyfile")
         text = text.replace("admin localhost:2019", f"admin localhost:{self.admin}\n\thttps_port {self.port}")
         text = text.replace("persist_config off", f"persist_config off\n\thttp_port {free_port()}")

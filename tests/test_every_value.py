@@ -69,6 +69,7 @@ USED: Dict[str, Any] = {
     "alertmanager_heartbeat_url": "https://hc.example.org/x", "alloy_exclude_containers": ["x"],
     "grafana_home_dashboard": "home.json", "caddy_acme_email": "a@example.org",
     "caddy_sites": [{**SITE, "health": "/h", "private_paths": ["/p"], "users": {"u": "$2y$12$" + "a" * 53}}],
+    "caddy_other_upstreams": ["app"],
     "app_environment": {"APP_REDIS_HOST": "redis"}, "postgres_exporter_flags": ["--x"],
 }  # fmt: skip
 ROLES = rolekit.component_names()

@@ -10,6 +10,8 @@ COMPONENT: Dict[str, Any] = {
     "uid": {"type": "int", "default": 0},
     "needs": {"type": "list", "elements": "str", "default": []},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "files": {"type": "dict", "default": {}},
+    "folders": {"type": "dict", "default": {}},
     "check": {"type": "list", "elements": "raw", "default": []},
     "reload": {
         "type": "dict",

@@ -38,6 +38,17 @@ options:
         from templates they are mode 0400, owned by C(uid), and never shown.
     type: dict
     default: {}
+  files:
+    description:
+      - Files that the inventory gives, path below the component's folder (C(config/…)) to content.
+    type: dict
+    default: {}
+  folders:
+    description:
+      - Folders of the controller whose files become a part of the configuration, path below the component's folder
+        (C(config/…)) to folder.
+    type: dict
+    default: {}
   check:
     description: >-
       Checkers, as argument lists or C({argv, service, user}), run in a throw-away container of the new image.

@@ -11,7 +11,14 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 import yaml
 from ansible_collections.landfall.vps.plugins.module_utils import rollout
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, Desired, fingerprint, main_container
-from ansible_collections.landfall.vps.plugins.plugin_utils import declared, fitting, quick_yaml, serving, timer_files
+from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    declared,
+    fitting,
+    given,
+    quick_yaml,
+    serving,
+    timer_files,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.stack import UNPREFIXED, Stack
 
 RenderText = Callable[[str, Mapping[str, Any], Mapping[str, str]], str]
@@ -266,6 +273,10 @@ def render(
             path = "{0}/{1}/{2}".format(name, kind, relative[:-3] if relative.endswith(".j2") else relative)
             contents[path] = (_bytes(render_text, source, {}, {}), mode, uid)
 
+    try:
+        contents.update({"{0}/{1}".format(name, at): (text, 0o644, 0) for at, text in given.files(options)})
+    except given.GivenError as error:
+        raise RenderError(str(error)) from error
     named: Dict[str, Tuple[bytes, int, int]] = {}
     for relative, secret in options["secrets"].items():
         path = "{0}/secrets/{1}".format(name, _inside(relative))

@@ -15,6 +15,7 @@ BOOLEANS_STRINGS = frozenset(word for word in BOOLEANS if isinstance(word, str))
 STRICT = "landfall_strict_variables"
 FILLED = "filled"  # our own mark in a spec: the role has a value for this secret
 EMPTY = ('""', "''", "~", "null")
+OF_FILTER = re.compile(r"The filter plugin '[^']+' failed: ((\w+)\b.*)", re.DOTALL)
 DEFAULTS = os.path.join("defaults", "main.yml")
 SPEC = os.path.join("meta", "argument_specs.yml")
 
@@ -87,6 +88,12 @@ def required_faults(spec: Mapping[str, Mapping[str, Any]], values: Mapping[str, 
     return faults
 
 
+def _told(where: str, error: str, names: Mapping[str, str]) -> str:
+    """What a template raised, by its variable; what a filter says of another variable as it says it."""
+    found = OF_FILTER.search(error)
+    return found.group(1) if found and found.group(2) in names else "{0}: {1}".format(where, error)
+
+
 def inventory_faults(
     roles: Iterable[str],
     specs: Mapping[str, Mapping[str, Any]],
@@ -138,7 +145,7 @@ def inventory_faults(
             faults += checks.value_faults(name, value)
             if isinstance(value, list) and name.endswith(("_services", "_workers")):
                 claims[name] = [str(item["name"]) for item in value if isinstance(item, Mapping) and "name" in item]
-    faults += ["{0}: {1}".format(", ".join(names), error) for error, names in raised.items()]
+    faults += [_told(", ".join(where), error, names) for error, where in raised.items()]
     claims.update(
         {
             "role {0}".format(role): [role.replace("_", "-")]

@@ -1,0 +1,172 @@
+"""Writes the lines of a site in a Caddyfile: one block per site, what it does in the order in which it is written.
+
+All that decides stands in blocks ``route``, since elsewhere Caddy sorts: a redirect would come before who may enter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Mapping
+
+from ansible_collections.landfall.vps.plugins.module_utils import units
+from ansible_collections.landfall.vps.plugins.plugin_utils.quoting import caddyfile_text as word
+
+CONFIG, SECRETS = "/etc/caddy", "/run/secrets"
+VOLUMES = "/srv"
+EVENTS = "text/event-stream"
+DOWN = "502 503 504"
+
+
+def stem(site: Mapping[str, Any]) -> str:
+    """What the names of a site's files begin with."""
+    return str(site["host"]).replace("*", "_wildcard", 1)
+
+
+def of(site: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The lines of a site. ``settings`` as ``sites.expand`` has them, with ``kind`` of its certificate."""
+    names = [str(site["host"]), *(site.get("aliases") or [])]
+    lines = [", ".join(names) + " {", *_indented(_site(site, settings)), "}"]
+    for name in site.get("redirect_from") or []:
+        lines += ["", name + " {", *_indented(_tls(site, settings)), "\tlog"]
+        lines += ["\tredir https://{0}{{uri}} 308".format(site["host"]), "}"]
+    return "\n".join(lines) + "\n"
+
+
+def _indented(lines: Any) -> List[str]:
+    return ["\t" + line if line else "" for line in lines]
+
+
+def _block(head: str, lines: Any) -> List[str]:
+    return [head + " {", *_indented(lines), "}"]
+
+
+def _tls(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    if settings["kind"] == "internal":
+        yield "tls internal"
+    elif settings["kind"] == "files":
+        yield "tls {0}/{1}.crt {0}/{1}.key".format(SECRETS, stem(site))
+
+
+def _site(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    yield from _tls(site, settings)
+    yield "log"
+    # Compression would hold back the head of an event stream until its first event
+    yield "@compressible not header Accept *{0}*".format(EVENTS)
+    yield "encode @compressible zstd gzip"
+    header = ["-Server"]
+    if settings.get("hsts") and settings["kind"] != "internal":
+        header.append("Strict-Transport-Security " + word(settings["hsts"]))
+    yield from _block("header", header)
+    yield from _block("route", _route(site, settings))
+    if settings.get("error_page"):
+        page = ["root {0}/errors".format(CONFIG), "rewrite /down.html", "header Cache-Control no-store", "file_server"]
+        yield "# Nobody serves"
+        yield from _block("handle_errors " + DOWN, _block("route", page))
+
+
+def _route(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    name = stem(site)
+    private = site.get("private_paths") or settings.get("private_paths") or []
+    if private:
+        below = " ".join("{0} {1}".format(word(path), word(path.rstrip("/") + "/*")) for path in private)
+        yield "@private path " + below
+        yield "respond @private 404"
+    yield from _access(site, name, "")
+    if site.get("snippet"):
+        yield _snippet(name)
+    for number, route in enumerate(site.get("routes") or [], 1):
+        below = "{0}.{1}".format(name, number)
+        lines = list(_access(route, below, str(number)))
+        lines += [_snippet(below)] if route.get("snippet") else []
+        yield "@route{0} path {1}".format(number, " ".join(_paths(route["paths"])))
+        lines += _answer(_inherited(site, route), below, settings)
+        yield from _block("handle @route{0}".format(number), _block("route", lines))
+    if any(site.get(key) for key in ("upstreams", "static", "redirect")):
+        own = list(_answer(site, name, settings))
+        yield from _block("handle", _block("route", own)) if site.get("routes") else own
+    else:
+        yield "respond 404"
+
+
+def _inherited(site: Mapping[str, Any], route: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A route with what it takes from its site."""
+    joined = {key: {**(site.get(key) or {}), **(route.get(key) or {})} for key in ("headers", "request_headers")}
+    return {**route, **joined, "max_body": route.get("max_body") or site.get("max_body")}
+
+
+def _paths(paths: Any) -> Iterator[str]:
+    """A path means itself and all below; one that ends in * what it says."""
+    for path in paths:
+        if path.endswith("*"):
+            yield word(path)
+        else:
+            yield word(path)
+            yield word(path.rstrip("/") + "/*")
+
+
+def _access(part: Mapping[str, Any], name: str, number: str) -> Iterator[str]:
+    if part.get("allow"):
+        yield "@denied{0} not client_ip {1}".format(number, " ".join(str(address) for address in part["allow"]))
+        yield "respond @denied{0} 403".format(number)
+    if part.get("users"):
+        yield "import {0}/{1}.users".format(SECRETS, name)
+
+
+def _snippet(name: str) -> str:
+    return "import {0}/snippets/{1}.caddy".format(CONFIG, name)
+
+
+def _answer(part: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """How a site, or a route of it, answers a request that may enter."""
+    if part.get("max_body"):
+        yield from _block("request_body", ["max_size {0}".format(units.size(str(part["max_body"])))])
+    headers = part.get("headers") or {}
+    if headers:
+        # After the upstream's own, or both would be sent
+        lines = ["-" + key if value == "" else "{0} {1}".format(key, word(value)) for key, value in headers.items()]
+        yield from _block("header", [*lines, "defer"])
+    if part.get("strip"):
+        yield "uri strip_prefix " + word(part["paths"][0].rstrip("*").rstrip("/") or "/")
+    if part.get("redirect"):
+        yield from _redirect(part["redirect"])
+    elif part.get("static"):
+        yield from _static(part["static"], name)
+    elif part.get("upstreams"):
+        yield from _block("reverse_proxy {0}".format(" ".join(part["upstreams"])), _upstreams(part, settings))
+
+
+def _redirect(redirect: Mapping[str, Any]) -> Iterator[str]:
+    target = word(redirect["to"])
+    if redirect.get("keep_path"):
+        target = word(str(redirect["to"]).rstrip("/")) + "{uri}"
+    # Without the asterisk a path would be taken for what to match
+    yield "redir * {0} {1}".format(target, redirect.get("status") or 308)
+
+
+def _static(static: Mapping[str, Any], name: str) -> Iterator[str]:
+    place = (
+        "{0}/static/{1}".format(CONFIG, name) if static.get("folder") else "{0}/{1}".format(VOLUMES, static["volume"])
+    )
+    sub = str(static.get("path") or "").strip("/")
+    yield "root {0}".format(word(place + ("/" + sub if sub else "")))
+    if static.get("single_page"):
+        yield "try_files {path} /index.html"
+    yield "file_server"
+
+
+def _upstreams(part: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    yield "lb_policy least_conn"
+    yield "lb_try_duration " + word(settings["patience"])
+    yield "# Websockets outlive a change of the configuration"
+    yield "stream_close_delay " + word(settings["close_delay"])
+    if part.get("stream"):
+        yield "# Each byte goes on as it comes"
+        yield "flush_interval -1"
+    for key, value in (part.get("request_headers") or {}).items():
+        yield "header_up -{0}".format(key) if value == "" else "header_up {0} {1}".format(key, word(value))
+    if part.get("health"):
+        yield "health_uri " + word(part["health"])
+        yield "health_interval 2s"
+        yield "health_timeout 2s"
+        if part.get("health_host"):
+            yield from _block("health_headers", ["Host " + word(part["health_host"])])
+    yield from _block("transport http", ["keepalive " + word(settings["keepalive"])])
