@@ -106,11 +106,11 @@ def test_every_site_is_probed_through_tls(tmp_path: Path) -> None:
     ("site", "words"),
     [
         ({"host": "https://shop.example.org"}, "https://shop.example.org: no name of a host"),
-        ({"host": "Shop.example.org"}, "no name of a host; write one such as app.example.org, in small letters"),
+        ({"host": "Shop.example.org"}, "no name of a host; write one such as shop.example.org, in small letters"),
         ({"host": "192.0.2.1"}, "192.0.2.1: no name of a host"),
         ({"host": "shop.test"}, "shop.test: no public authority gives a certificate for this name; set tls: internal"),
         ({"upstreams": []}, "shop.example.org: upstreams is empty"),
-        ({"upstreams": ["app"]}, "upstreams: 'app' is no name:port; write one such as app:8000"),
+        ({"upstreams": ["app"]}, "upstreams: 'app' is no name:port; write one such as web:8000"),
         ({"upstreams": ["http://app:8000"]}, "'http://app:8000' is no name:port"),
         ({"upstreams": ["prometheus:9090"]}, "prometheus:9090 asks nobody for a password; name users who may enter"),
         ({"users": {"bob": "secret"}}, "users: what is kept for bob is no bcrypt hash; make one with"),

@@ -158,6 +158,8 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "module": _form(r"[A-Za-z_][A-Za-z0-9_.:]*", "name of a module", "shop.worker"),
     "channel": _form(r"[^\s{}\x00-\x1f\x7f]+", "channel", "#alerts"),
     "header": _form(r"[A-Za-z0-9=;, _-]*", "value of a header", "max-age=31536000"),
+    "setting": _form(r"[a-z][a-z0-9-]*", "name of a setting", "notify-keyspace-events"),
+    "setting_value": _form(r"[^\x00-\x1f\x7f\"'\\#]*", "value of a setting", "Ex, without quotes, backslashes and #"),
     "checksum": _form(r"[a-z0-9]+:[0-9a-f]+", "checksum", "sha256:15…"),
     "schedule": jobs.schedule_fault,
     "database": _form(r"[^\s/?#&%\x00-\x1f\x7f]+", "name of a database", "postgres"),

@@ -10,8 +10,7 @@ from typing import Any, Iterator, List, Mapping
 from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.plugin_utils.quoting import caddyfile_text as word
 
-CONFIG, SECRETS = "/etc/caddy", "/run/secrets"
-VOLUMES = "/srv"
+SECRETS, VOLUMES = "/run/secrets", "/srv"
 EVENTS = "text/event-stream"
 DOWN = "502 503 504"
 
@@ -58,7 +57,12 @@ def _site(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]
     yield from _block("header", header)
     yield from _block("route", _route(site, settings))
     if settings.get("error_page"):
-        page = ["root {0}/errors".format(CONFIG), "rewrite /down.html", "header Cache-Control no-store", "file_server"]
+        page = [
+            "root {0}/errors".format(settings["place"]),
+            "rewrite /down.html",
+            "header Cache-Control no-store",
+            "file_server",
+        ]
         yield "# Nobody serves"
         yield from _block("handle_errors " + DOWN, _block("route", page))
 
@@ -72,11 +76,11 @@ def _route(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str
         yield "respond @private 404"
     yield from _access(site, name, "")
     if site.get("snippet"):
-        yield _snippet(name)
+        yield _snippet(name, settings)
     for number, route in enumerate(site.get("routes") or [], 1):
         below = "{0}.{1}".format(name, number)
         lines = list(_access(route, below, str(number)))
-        lines += [_snippet(below)] if route.get("snippet") else []
+        lines += [_snippet(below, settings)] if route.get("snippet") else []
         yield "@route{0} path {1}".format(number, " ".join(_paths(route["paths"])))
         lines += _answer(_inherited(site, route), below, settings)
         yield from _block("handle @route{0}".format(number), _block("route", lines))
@@ -111,8 +115,8 @@ def _access(part: Mapping[str, Any], name: str, number: str) -> Iterator[str]:
         yield "import {0}/{1}.users".format(SECRETS, name)
 
 
-def _snippet(name: str) -> str:
-    return "import {0}/snippets/{1}.caddy".format(CONFIG, name)
+def _snippet(name: str, settings: Mapping[str, Any]) -> str:
+    return "import {0}/snippets/{1}.caddyfile".format(settings["place"], name)
 
 
 def _answer(part: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -129,7 +133,7 @@ def _answer(part: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> 
     if part.get("redirect"):
         yield from _redirect(part["redirect"])
     elif part.get("static"):
-        yield from _static(part["static"], name)
+        yield from _static(part["static"], name, settings)
     elif part.get("upstreams"):
         yield from _block("reverse_proxy {0}".format(" ".join(part["upstreams"])), _upstreams(part, settings))
 
@@ -142,10 +146,9 @@ def _redirect(redirect: Mapping[str, Any]) -> Iterator[str]:
     yield "redir * {0} {1}".format(target, redirect.get("status") or 308)
 
 
-def _static(static: Mapping[str, Any], name: str) -> Iterator[str]:
-    place = (
-        "{0}/static/{1}".format(CONFIG, name) if static.get("folder") else "{0}/{1}".format(VOLUMES, static["volume"])
-    )
+def _static(static: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    folder = "{0}/static/{1}".format(settings["place"], name)
+    place = folder if static.get("folder") else "{0}/{1}".format(VOLUMES, static["volume"])
     sub = str(static.get("path") or "").strip("/")
     yield "root {0}".format(word(place + ("/" + sub if sub else "")))
     if static.get("single_page"):

@@ -41,7 +41,8 @@ def expand(sites: Iterable[Mapping[str, Any]], where: str, settings: Mapping[str
 
     ``settings``: ``tls``, ``acme_dns``, ``private_paths``, ``hsts``, ``keepalive``, ``patience``, ``close_delay``,
     ``error_page`` (whether there is one), ``open`` (services that ask nobody for a password), ``known`` and ``absent``
-    (names of services that there are, and of those that are switched off), ``proxy`` (its own name).
+    (names of services that there are, and of those that are switched off), ``proxy`` (its own name),
+    ``place`` (of its configuration in its container).
 
     Returns ``names`` (of all sites), ``text`` (their configuration), ``secrets`` and ``files`` (path to content),
     ``folders`` (path to a folder of the controller), ``volumes`` (names), ``services`` (behind the proxy), ``pages``
@@ -113,7 +114,7 @@ def _collect(site: Mapping[str, Any], found: Dict[str, Any]) -> None:
             lines = "".join("\t{0} {1}\n".format(user, hashed) for user, hashed in sorted(part["users"].items()))
             found["secrets"][name + ".users"] = "basic_auth {\n" + lines + "}\n"
         if part.get("snippet"):
-            found["files"]["config/snippets/{0}.caddy".format(name)] = str(part["snippet"]).rstrip("\n") + "\n"
+            found["files"]["config/snippets/{0}.caddyfile".format(name)] = str(part["snippet"]).rstrip("\n") + "\n"
         static = part.get("static") or {}
         if static.get("folder"):
             found["folders"]["config/static/" + name] = str(static["folder"])
@@ -133,11 +134,11 @@ def _site_faults(site: Mapping[str, Any], where: str, settings: Mapping[str, Any
         if not NAME.fullmatch(name):
             about = told if name == site.get("host") else "{0}{1}: ".format(told, name)
             yield about + (
-                "no name of a host; write one such as app.example.org, in small letters, without scheme, port or path"
+                "no name of a host; write one such as shop.example.org, in small letters, without scheme, port or path"
             )
     yield from _tls_faults(site, told, settings)
     if not any(site.get(key) for key in (*ANSWERS, "routes")):
-        yield told + "upstreams is empty; name at least one such as app:8000, or give static, redirect or routes"
+        yield told + "upstreams is empty; name at least one such as web:8000, or give static, redirect or routes"
     for path in _list(site, "private_paths"):
         if not re.match(r"^/[^\s{}*]*$", str(path)):
             form = "{0}private path '{1}' must start with a slash and hold neither blanks nor *; {2}"
@@ -214,7 +215,7 @@ def _part_faults(part: Mapping[str, Any], told: str, settings: Mapping[str, Any]
 
 def _upstream_faults(upstream: str, told: str, settings: Mapping[str, Any], guarded: bool) -> Iterator[str]:
     if not UPSTREAM.fullmatch(upstream):
-        yield "{0}upstreams: '{1}' is no name:port; write one such as app:8000".format(told, upstream)
+        yield "{0}upstreams: '{1}' is no name:port; write one such as web:8000".format(told, upstream)
         return
     name = upstream.rpartition(":")[0]
     if name in (settings.get("open") or []) and not guarded:
