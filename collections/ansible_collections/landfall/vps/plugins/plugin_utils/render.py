@@ -57,18 +57,11 @@ def hyphens(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _below(folder: str) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            yield os.path.join(place, name)
-
-
 def _sources(role_path: str, kind: str) -> Iterator[Tuple[str, str]]:
     """(source file, path relative to ``kind``) from templates/<kind> and files/<kind>, without their tests."""
     for place in ("templates", "files"):
         folder = os.path.join(role_path, place, kind)
-        for source in _below(folder):
+        for source in given.below(folder):
             relative = os.path.relpath(source, folder)
             if not relative.startswith("tests" + os.sep):
                 yield source, relative
