@@ -38,6 +38,14 @@ OPTIONAL: Dict[str, Dict[str, Any]] = {
         "caddy_grafana_host": "grafana.landfall.test",
         "caddy_tls": "internal",
     },
+    "postgres": {
+        "postgres_enabled": True,
+        "postgres_databases": [
+            {"name": "shop", "extensions": ["pg_trgm"], "access": {"report": "read"}, "scheme": "postgresql+psycopg"}
+        ],
+        "postgres_users": [{"name": "report", "roles": ["pg_monitor"]}],
+        "postgres_settings": {"random_page_cost": "1.1"},
+    },
     "postgres_exporter": {
         "postgres_exporter_enabled": True,
         "postgres_exporter_host": "db.example.com",

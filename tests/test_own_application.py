@@ -21,7 +21,7 @@ def test_an_example_is_accepted(example: Dict[str, Any], tmp_path: Path) -> None
     (tmp_path / "shop" / "Dockerfile").write_text("FROM scratch\n")
     (tmp_path / "web.env").write_text("A=1\n")
     vault = dict.fromkeys(re.findall(r"vault_\w+", PAGE), "s3cret")
-    unknown = set(example) - {name for role in ("app", "celery", "caddy") for name in rolekit.options(role)}
+    unknown = set(example) - {name for role in ("app", "celery", "caddy", "postgres") for name in rolekit.options(role)}
     assert unknown == set()
     items = rolekit.options("app")["app_services"]["options"]
     for item in example["app_services"]:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.landfall.vps.plugins.plugin_utils import specs
+from ansible_collections.landfall.vps.plugins.plugin_utils import formats, specs
 
 from tests import rolekit
 
@@ -121,8 +121,9 @@ def test_refused_before_any_role_has_begun(change: dict[str, Any], words: list[s
     spec = specs.role_specs(str(rolekit.ROLES))
     values = {**rolekit.OPTIONAL[ROLE], **{f"postgres_exporter_{name}": value for name, value in change.items()}}
     values = {name: value for name, value in values.items() if value is not None}
-    found = "\n".join(specs.inventory_faults([ROLE], {ROLE: spec[ROLE]}, values, values.__getitem__))
+    said = {ROLE: formats.load(str(rolekit.ROLES), ROLE)}
+    found = "\n".join(specs.inventory_faults([ROLE], {ROLE: spec[ROLE]}, values, values.__getitem__, said=said))
     assert all(word in found for word in words), found
     values["postgres_exporter_enabled"] = False
     if "hots" not in change:
-        assert specs.inventory_faults([ROLE], {ROLE: spec[ROLE]}, values, values.__getitem__) == []
+        assert specs.inventory_faults([ROLE], {ROLE: spec[ROLE]}, values, values.__getitem__, said=said) == []

@@ -41,4 +41,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         for component, outcome in sorted(result.get("components", {}).items()):
             if "seconds" in outcome:
                 seam.say(task_vars, "{0}: serves, after {1:.1f} s".format(component, outcome["seconds"]))
+            for line in outcome.get("told") or []:
+                seam.say(task_vars, "  {0}".format(line))
         return result

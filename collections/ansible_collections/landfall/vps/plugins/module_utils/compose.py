@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
+from ansible_collections.landfall.vps.plugins.module_utils import shown
 from ansible_collections.landfall.vps.plugins.module_utils.plan import main_of, owns, stored_as
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
 
@@ -204,21 +205,6 @@ class Project:
         return result
 
 
-def _mounts(name: str, service: Mapping[str, Any], staged: str, root: str) -> List[str]:
-    """``-v`` arguments that show a checker the staged files where the service will see them."""
-    result = []
-    here = os.path.join(staged, name)
-    for volume in service.get("volumes") or []:
-        source = volume.get("source", "")
-        if volume.get("type") != "bind" or not (source + "/").startswith(here + "/"):
-            continue
-        relative = os.path.relpath(source, here)
-        path = source if os.path.exists(source) else os.path.join(root, name, relative)
-        if os.path.exists(path):
-            result += ["-v", "{0}:{1}:ro".format(path, volume["target"])]
-    return result
-
-
 def throw_away(
     image: str,
     argv: Sequence[str],
@@ -286,13 +272,21 @@ def _folder_checker(place: str, image: str, argv: Sequence[str], files: Mapping[
 
 
 def component_checks(
-    name: str, staged: str, root: str, checks: Sequence[Any], uid: int, images: Mapping[str, Any]
+    name: str,
+    staged: str,
+    root: str,
+    checks: Sequence[Any],
+    uid: int,
+    images: Mapping[str, Any],
+    there: Iterable[str] = (),
 ) -> List[Check]:
     """The checks of a component's staged set, each checker in the new image.
 
-    Compose reads compose.yaml at once. Raises Refused with its own words.
+    A check with ``data`` sees the service's volumes, too, those that are ``there``. Compose reads compose.yaml at once.
+    Raises Refused with its own words.
     """
-    services = Project(os.path.join(staged, name), 60).config().get("services") or {}
+    document = Project(os.path.join(staged, name), 60).config()
+    services = document.get("services") or {}
     jobs = []
     for item in checks:
         check = {"argv": item} if isinstance(item, list) else dict(item)
@@ -301,7 +295,9 @@ def component_checks(
         if stored_as(service["image"]) not in images:
             jobs.append(_left_out("{0}: image {1} is not on the VPS yet".format(argv[0], service["image"])))
             continue
-        mounts, user = _mounts(name, service, staged, root), str(check.get("user", "{0}:{0}".format(uid)))
+        mounts, user = shown.files(name, service, staged, root), str(check.get("user", "{0}:{0}".format(uid)))
+        if check.get("data"):
+            mounts += shown.data(service, document.get("volumes") or {}, there)
         jobs.append(_checker(" ".join(argv), service["image"], argv, mounts, user, service.get("environment") or {}))
     return jobs
 

@@ -147,6 +147,7 @@ class Converger:
                     self.meta.get("check") or [],
                     int(self.meta["uid"]),
                     images,
+                    self.docker.volumes(),
                 )
             self.notes += [note for note in pool.map(lambda job: job(), jobs) if note]
 
@@ -233,7 +234,8 @@ class Converger:
                 return
             journal.enter(journals.APPLY)
             self._timed("apply", lambda: carry_out(self.store, self.docker, self.network, new, work))
-            self._timed("prove", lambda: prove_record(self.docker, self.network["name"], new))
+            proof = self._timed("prove", lambda: prove_record(self.docker, self.network["name"], new))
+            self.notes += proof["told"]
             self.store.write_record({**new, **applied(new["containers"], self.docker)})
         except Troubles as error:
             if not begun:

@@ -15,6 +15,10 @@ from ansible_collections.landfall.vps.plugins.module_utils.report import how_it_
 
 GATEWAY = "gateway"
 RESTART_PATIENCE = 15.0  # seconds
+EX_CONFIG = 78
+"""Exit code of sysexits.h by which a command in a container says that trying again will not help."""
+TOLD = "note: "
+"""How a line of such a command begins that is for whoever deploys."""
 
 
 class Unproven(Exception):
@@ -115,15 +119,14 @@ def _judge(item: Mapping[str, Any], url: str, status: int, text: str, values: Ma
             raise Unproven("{0}: {1} is {2} instead of {3}".format(url, item["metric"], value, item.get("equals", 1)))
 
 
-def once(docker: Docker, item: Mapping[str, Any], network: str, values: Mapping[str, str]) -> None:
-    """Try one probe. Raises Unproven with the reason."""
+def once(docker: Docker, item: Mapping[str, Any], network: str, values: Mapping[str, str]) -> List[str]:
+    """Try one probe; returns what it has to tell. Raises Unproven with the reason."""
     if item.get("exec"):
         code, output = docker.execute(item["service"], [str(part) for part in item["exec"]])
         if code != 0 or str(item.get("contains", "")) not in output:
-            raise Unproven(
-                "{0} in {1}: exit code {2}: {3}".format(item["exec"][0], item["service"], code, tail(output))
-            )
-        return
+            kind = Hopeless if code == EX_CONFIG else Unproven
+            raise kind("{0} in {1}: exit code {2}: {3}".format(item["exec"][0], item["service"], code, tail(output)))
+        return [line[len(TOLD) :].strip() for line in output.splitlines() if line.startswith(TOLD)]
     host = address(docker, item.get("host") or item["service"], network)
     url = "http://{0}:{1}{2}".format(host, item["port"], _fill(item.get("path", "/"), values))
     status, text = fetch(url, item.get("method", "GET"), _fill(item.get("body"), values), item.get("headers"))
@@ -133,6 +136,7 @@ def once(docker: Docker, item: Mapping[str, Any], network: str, values: Mapping[
         reason = kept_out(docker, network, host, int(item["port"]))
         if reason:
             raise Unproven(reason)
+    return []
 
 
 def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
@@ -176,23 +180,24 @@ def prove(
     sleep: Callable[[float], None] = time.sleep,
     restarts: float = RESTART_PATIENCE,
 ) -> Dict[str, Any]:
-    """Poll until all containers are healthy and all probes pass; return ``{seconds}``.
+    """Poll until all containers are healthy and all probes pass; return ``{seconds, told}``.
 
     Raises Unproven with the last reason after ``timeout`` seconds, or at once when waiting is pointless; a container
     that ends again and again is given ``restarts`` seconds.
     """
     started = clock()
     pending: List[Mapping[str, Any]] = list(probes)
+    told: List[str] = []
     values = {"nonce": uuid.uuid4().hex, "now_ns": str(time.time_ns())}
     reason = "containers are still starting"
     while True:
         try:
             healthy = _containers_serve(docker, containers)
             while pending:
-                once(docker, pending[0], network, values)
+                told += once(docker, pending[0], network, values)
                 pending.pop(0)
             if healthy:
-                return {"seconds": round(clock() - started, 2)}
+                return {"seconds": round(clock() - started, 2), "told": told}
             reason = "containers are still starting"
         except Hopeless:
             raise

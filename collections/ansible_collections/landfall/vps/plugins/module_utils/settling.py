@@ -64,7 +64,7 @@ class Settling:
     def run(self, only: Optional[Set[str]] = None) -> Dict[str, Dict[str, Any]]:
         """Settle every component that is not proven, or ``only`` some of them and what those need.
 
-        Returns ``{name: {seconds}}``, for one that does not serve ``{name: {failed, undone, logs}}``.
+        Returns ``{name: {seconds, told}}``, for one that does not serve ``{name: {failed, undone, logs}}``.
         """
         records = {name: record for name, record in read_records(self.root).items() if not record.get("proven")}
         order = planning.in_order({name: record["meta"].get("needs") or [] for name, record in records.items()}, only)
@@ -87,7 +87,7 @@ class Settling:
             for needed, future in needs.items():
                 if "failed" in future.result():
                     raise Unproven("{0}, which it needs, does not serve".format(needed))
-            return {"seconds": self._settle(store, record)}
+            return self._settle(store, record)
         except Troubles as error:
             return {"failed": "{0}: {1}".format(name, in_words(error)), **self._give_up(store, record)}
 
@@ -102,7 +102,7 @@ class Settling:
         running = self.docker.containers()
         return all((running.get(name) or {}).get("state") == "running" for name in names)
 
-    def _settle(self, store: Store, record: Dict[str, Any]) -> float:
+    def _settle(self, store: Store, record: Dict[str, Any]) -> Dict[str, Any]:
         meta, start = record["meta"], record.get("start") or {}
         if Journal(store).read() is None:  # placed by a version that kept none
             Journal(store).begin(PLACED, record["files"], {"work": start, "record": record})
@@ -121,4 +121,4 @@ class Settling:
         done.pop("start", None)
         store.write_record(done)
         Journal(store).close()
-        return float(took["seconds"])
+        return took

@@ -51,7 +51,8 @@ options:
     default: {}
   check:
     description: >-
-      Checkers, as argument lists or C({argv, service, user}), run in a throw-away container of the new image.
+      Checkers, as argument lists or C({argv, service, user, data}), run in a throw-away container of the new image.
+      With C(data) they see the service's volumes as well, read-only.
     type: list
     elements: raw
     default: []

@@ -127,6 +127,14 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "pem": _pem,
     "image": _form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "image", "example/api:1.2.3"),
     "host": _form(_HOST, "host", "db.example.com"),
+    "sql_name": _form(
+        r"[a-z_][a-z0-9_-]{0,62}",
+        "name for a database",
+        "shop: up to 63 lower case letters, digits, _ and -, a letter first",
+    ),
+    "scheme": _form(r"[a-z][a-z0-9.+-]*", "scheme of a URL", "postgresql+psycopg"),
+    "setting_name": _form(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?", "name of a setting", "random_page_cost"),
+    "setting": _form(r"[^'\\\x00-\x1f\x7f]*", "value of a setting", "1.1 or 10min; no quote, no backslash"),
     "address": _form(_HOST + ":[0-9]{1,5}", "address", "host:9090"),
     "url": _form(
         _BAD_ESCAPE + r"https?://" + _HOST + r"(?::[0-9]{1,5})?(?:[/?#]" + _URL_SIGNS + "*)?",
@@ -162,7 +170,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "setting_value": _form(r"[^\x00-\x1f\x7f\"'\\#]*", "value of a setting", "Ex, without quotes, backslashes and #"),
     "checksum": _form(r"[a-z0-9]+:[0-9a-f]+", "checksum", "sha256:15…"),
     "schedule": jobs.schedule_fault,
-    "database": _form(r"[^\s/?#&%\x00-\x1f\x7f]+", "name of a database", "postgres"),
+    "database": _form(r"[^\s/?#&%\x00-\x1f\x7f]+", "name of a database", "shop"),
     **{"duration:" + dialect: _duration(dialect) for dialect in units.DURATIONS},
     **{"size:" + dialect: _size(dialect) for dialect in units.SIZES},
 }
@@ -202,7 +210,7 @@ _RULES = [
 def load(roles_folder: str, role: str) -> Dict[str, Any]:
     """What the role's meta/formats.yml says: ``formats``, ``free``, ``at_most`` and ``instead``.
 
-    Raises OSError, YAMLError.
+    ``filled`` lists variables whose default may be nothing, which is not enough. Raises OSError, YAMLError.
     """
     path = os.path.join(roles_folder, role, FILE)
     said: Mapping[str, Any] = {}
@@ -210,7 +218,7 @@ def load(roles_folder: str, role: str) -> Dict[str, Any]:
         with open(path, encoding="utf-8") as handle:
             said = quick_yaml.load(handle.read()) or {}
     result: Dict[str, Any] = {key: said.get(key) or {} for key in ("formats", "at_most", "instead")}
-    return {**result, "free": said.get("free") or []}
+    return {**result, **{key: said.get(key) or [] for key in ("free", "filled")}}
 
 
 def format_of(spec: str, said: Mapping[str, Any]) -> Optional[str]:

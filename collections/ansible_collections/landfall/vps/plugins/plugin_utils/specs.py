@@ -131,12 +131,13 @@ def inventory_faults(
             continue
         if collected is not None:
             collected[role] = values
-        faults += required_faults(specs[role], values)
-        faults += empty_secrets(specs[role], values)
+        own = (said or {}).get(role, {})
+        wanted = {name: {**specs[role][name], "required": True} for name in own.get("filled", [])}
+        faults += required_faults({**specs[role], **wanted}, values)
+        faults += empty_secrets({name: o for name, o in specs[role].items() if name not in wanted}, values)
         # What is missing at the top was just told
         given = {name: {**option, "required": False} for name, option in specs[role].items()}
         checked = ArgumentSpecValidator(given).validate(values)
-        own = (said or {}).get(role, {})
         faults += keys.faults(role, specs[role], values, own, checked.error_messages)
         enabled.update(values)
         faults += formats.order_faults(own.get("at_most", {}), values)
