@@ -19,10 +19,11 @@ SETTINGS = {
     "lazyfree-lazy-eviction": True,
 }
 SCRIPT = """set -e
-redis-server config/redis.conf --aclfile $PWD/secrets/users.acl --port 0 --unixsocket s.sock --dir . \\
+redis-server config/redis.conf --aclfile $PWD/secrets/users.acl --port 0 --unixsocket $PWD/s.sock --dir $PWD \\
     --appendonly no >log 2>&1 &
-for _ in $(seq 100); do [ -S s.sock ] && break; sleep 0.1; done
-[ -S s.sock ] || { cat log; exit 1; }
+tries=0
+until [ -S s.sock ]; do
+tries=$((tries + 1)); [ "$tries" -lt 100 ] && kill -0 $! || { cat log; exit 1; }; sleep 0.1; done
 for name in notify-keyspace-events timeout save client-output-buffer-limit lazyfree-lazy-eviction; do
 redis-cli -s s.sock --no-auth-warning --user admin --pass admin config get $name; done; kill $! || true"""
 
