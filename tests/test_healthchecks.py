@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, List
 
 import pytest
+from ansible_collections.landfall.vps.plugins.plugin_utils import service_health
 
 from tests import programs, rolekit
 
@@ -103,6 +104,15 @@ def ask(tools: str, port: int, path: str, host: str = "", **environment: str) ->
 def test_a_program_that_answers_is_well(tools: str, good: Server, path: str) -> None:
     assert ask(tools, good.port, path) == 0
     assert good.handler.asked[-1] == path
+
+
+def test_an_answer_may_take_as_long_as_the_inventory_says() -> None:
+    item = {"name": "a", "port": 80, "health": {"path": "/", "timeout": "30s"}}
+    for timeout, seconds in (("30s", 29), ("5s", 4), ("500ms", 1)):
+        item["health"] = {"path": "/", "timeout": timeout}
+        command = service_health.of(item, "a").test[1]
+        assert f"wget -q -T {seconds} " in command and f"curl -fsS -m {seconds} " in command, timeout
+        assert f"timeout={seconds})" in command, timeout
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -45,8 +45,8 @@ options:
     default: {}
   folders:
     description:
-      - Folders of the controller whose files become a part of the configuration, path below the component's folder
-        (C(config/…)) to folder.
+      - Files and folders of the controller that become a part of the configuration, path below the component's folder
+        (C(config/…)) to place on the controller.
     type: dict
     default: {}
   check:

@@ -11,14 +11,18 @@ class GivenError(ValueError):
 
 
 def files(options: Mapping[str, Any]) -> Iterator[Tuple[str, bytes]]:
-    """(path in the component's folder, content) of texts by name and of whole folders. Raises GivenError, OSError."""
+    """(path in the folder, content) of texts by name, of files and folders. Raises GivenError, OSError."""
     for relative, text in (options.get("files") or {}).items():
         if not isinstance(text, str):
             raise GivenError("the file {0} is no text; write it in quotes".format(relative))
         yield _place(relative), text.encode()
     for relative, folder in (options.get("folders") or {}).items():
+        if os.path.isfile(folder):
+            with open(folder, "rb") as handle:
+                yield _place(relative), handle.read()
+            continue
         if not os.path.isdir(folder):
-            raise GivenError("there is no folder {0} on this machine".format(folder))
+            raise GivenError("there is no file or folder {0} on this machine".format(folder))
         for source in below(folder):
             with open(source, "rb") as handle:
                 yield "{0}/{1}".format(_place(relative), os.path.relpath(source, folder)), handle.read()

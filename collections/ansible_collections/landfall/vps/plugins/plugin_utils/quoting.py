@@ -118,20 +118,21 @@ def words(value: Union[str, Iterable[Any], None]) -> List[str]:
     return found
 
 
-def http_health(path: str, port: Any, address: str = "127.0.0.1", host: str = "") -> str:
+def http_health(path: str, port: Any, address: str = "127.0.0.1", host: str = "", seconds: int = 4) -> str:
     """A shell command that exits 0 when ``path`` answers 2xx, by the first of wget, curl and python3 that is there.
 
-    ``host`` is the Host header to send, for applications that answer to their names alone. No proxy is ever asked:
+    ``host`` is the Host header to send, for applications that answer to their names alone; ``seconds`` is how long an
+    answer may take. No proxy is ever asked:
     busybox' wget knows no exceptions from its proxy, so the variables are emptied first.
     """
     url = shell_text("http://{0}:{1}{2}".format(address, as_text(port), as_text(path)))
     header = " --header {0}".format(shell_text("Host: " + host)) if host else ""
     python = "import sys, urllib.request as r; q = r.Request(sys.argv[1]); "
-    python += '[q.add_header("Host", h) for h in sys.argv[2:]]; r.urlopen(q, timeout=4)'
+    python += '[q.add_header("Host", h) for h in sys.argv[2:]]; r.urlopen(q, timeout={0})'.format(seconds)
     return NO_PROXY + " || ".join(
         [
-            "wget -q -T 4{0} -O /dev/null {1} 2>/dev/null".format(header, url),
-            "curl -fsS -m 4{0} -o /dev/null {1} 2>/dev/null".format(header, url),
+            "wget -q -T {2}{0} -O /dev/null {1} 2>/dev/null".format(header, url, seconds),
+            "curl -fsS -m {2}{0} -o /dev/null {1} 2>/dev/null".format(header, url, seconds),
             "python3 -c {0} {1}{2}".format(shell_text(python), url, " " + shell_text(host) if host else ""),
         ]
     )

@@ -93,7 +93,10 @@ def of(item: Mapping[str, Any], told: str) -> Health:
         return Health((), timings, " ".join(value.split()))
     if kind == "path":
         path, port = _path(value, told, "health"), _port(item, more, told, "a path as health")
-        return Health(("CMD-SHELL", quoting.http_health(path, port, host=host_of(item, more, told))), timings)
+        # A second less than the container has for it, so that the answer is the command's own and not a kill
+        seconds = max(1, int(units.seconds(str(timings["timeout"]))) - 1)
+        asked = quoting.http_health(path, port, host=host_of(item, more, told), seconds=seconds)
+        return Health(("CMD-SHELL", asked), timings)
     if kind == "tcp":
         said = value if isinstance(value, int) and not isinstance(value, bool) else 0
         return Health(("CMD-SHELL", listens(said or _port(item, more, told, "tcp as health"))), timings)
