@@ -10,7 +10,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, images, ownership, timer_units, timers
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    compose,
+    images,
+    ownership,
+    pruning,
+    timer_units,
+    timers,
+)
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
@@ -250,6 +257,8 @@ class Converger:
             journal.close()
         except OSError as error:
             self.notes.append("it serves, but its journal could not be closed: {0}".format(in_words(error)))
+        own = [container.image for container in self.desired.containers.values()]
+        self.notes += pruning.prune(self.docker, own, read_records(self.root))
 
     def _logs(self) -> str:
         try:
