@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 import pytest
 import yaml
 
-from tests import rolekit
+from tests import inventories, rolekit
 
 PAGE = (rolekit.ROOT / "docs" / "own-application.md").read_text(encoding="utf-8")
 EXAMPLES: List[Dict[str, Any]] = [yaml.safe_load(text) for text in re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)]
@@ -26,6 +26,7 @@ def test_an_example_is_accepted(example: Dict[str, Any], tmp_path: Path) -> None
     items = rolekit.options("app")["app_services"]["options"]
     for item in example["app_services"]:
         assert set(item) <= set(items), item
+    assert inventories.faults(inventories.written(tmp_path, {**vault, **example})) == []
     rendered = rolekit.component("app", tmp_path, **example, **vault)
     names = {name for name, _service in rolekit.services(rendered)}
     assert all(any(name.startswith(item["name"]) for name in names) for item in example["app_services"])

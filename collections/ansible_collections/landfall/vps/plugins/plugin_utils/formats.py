@@ -4,6 +4,7 @@ A format is chosen by the end of a variable's name; what the name does not say s
 
     formats: {app_services.ready: url_path}     # path in the argument spec; .* for the values of a map, .<key> its keys
     free: [docker_daemon_options]               # handed on as it is, whatever its shape
+    deep: [app_services.compose]                # a map that may hold maps and lists; its texts are judged all the same
     at_most: {x_timeout: x_interval}    # durations or sizes
 """
 
@@ -208,7 +209,7 @@ _RULES = [
 
 
 def load(roles_folder: str, role: str) -> Dict[str, Any]:
-    """What the role's meta/formats.yml says: ``formats``, ``free``, ``at_most`` and ``instead``.
+    """What the role's meta/formats.yml says: ``formats``, ``free``, ``deep``, ``at_most`` and ``instead``.
 
     ``filled`` lists variables whose default may be nothing, which is not enough. Raises OSError, YAMLError.
     """
@@ -218,7 +219,7 @@ def load(roles_folder: str, role: str) -> Dict[str, Any]:
         with open(path, encoding="utf-8") as handle:
             said = quick_yaml.load(handle.read()) or {}
     result: Dict[str, Any] = {key: said.get(key) or {} for key in ("formats", "at_most", "instead")}
-    return {**result, **{key: said.get(key) or [] for key in ("free", "filled")}}
+    return {**result, **{key: said.get(key) or [] for key in ("free", "deep", "filled")}}
 
 
 def format_of(spec: str, said: Mapping[str, Any]) -> Optional[str]:

@@ -7,7 +7,7 @@ Strings pass. Numbers and booleans pass where their text is what was written (80
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Collection, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 from ansible_collections.landfall.vps.plugins.plugin_utils import formats
 from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
@@ -36,29 +36,36 @@ class Problem(NamedTuple):
     message: str
 
 
-def leaves(name: Any, option: Mapping[str, Any], value: Any, free: Any = ()) -> Iterator[Any]:
-    """Every Leaf of a variable, and a Problem for what has not the shape of its spec. ``free`` specs have no shape."""
-    yield from _leaves(str(name), str(name), option, value, None, name, bool(option.get("no_log")), frozenset(free))
+class Shapes(NamedTuple):
+    """Specs that are no map of names to texts: ``free`` ones have no shape, ``deep`` ones are maps of any depth."""
+
+    free: Collection[str] = ()
+    deep: Collection[str] = ()
+
+
+def leaves(name: Any, option: Mapping[str, Any], value: Any, shapes: Optional[Shapes] = None) -> Iterator[Any]:
+    """Every Leaf of a variable, and a Problem for what has not the shape of its spec."""
+    yield from _leaves(str(name), str(name), option, value, None, name, bool(option.get("no_log")), shapes or Shapes())
 
 
 def _leaves(
-    path: str, spec: str, option: Mapping[str, Any], value: Any, parent: Any, key: Any, secret: bool, free: Any
+    path: str, spec: str, option: Mapping[str, Any], value: Any, parent: Any, key: Any, secret: bool, shapes: Shapes
 ) -> Iterator[Any]:
     kind = option.get("type", "str")
-    if spec in free or kind == "bool":
+    if spec in shapes.free or kind == "bool":
         return
     secret = secret or bool(option.get("no_log")) or spec.endswith("secrets")
     if kind == "list" or (kind == "raw" and isinstance(value, list)):
-        yield from _list(path, spec, option, value, secret, free)
+        yield from _list(path, spec, option, value, secret, shapes)
     elif kind == "dict":
-        yield from _dict(path, spec, option, value, secret, free)
+        yield from _dict(path, spec, option, value, secret, shapes)
     elif kind == "raw" and isinstance(value, Mapping):
-        yield from _raw_map(path, spec, value, secret, free)
+        yield from _raw_map(path, spec, value, secret, shapes)
     else:
         yield Leaf(path, spec, NUMBER if kind in ("int", "float") else TEXT, value, parent, key, secret)
 
 
-def _list(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: bool, free: Any) -> Iterator[Any]:
+def _list(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: bool, shapes: Shapes) -> Iterator[Any]:
     if value is None:
         return  # as good as an empty one
     if isinstance(value, str):
@@ -73,20 +80,20 @@ def _list(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: b
     if item_option["type"] == "dict" and not item_option["options"]:
         return  # no shape is documented: handed on as it is
     for index, item in enumerate(value):
-        yield from _leaves("{0}[{1}]".format(path, index), spec, item_option, item, value, index, secret, free)
+        yield from _leaves("{0}[{1}]".format(path, index), spec, item_option, item, value, index, secret, shapes)
 
 
-def _raw_map(path: str, spec: str, value: Mapping[Any, Any], secret: bool, free: Any) -> Iterator[Any]:
+def _raw_map(path: str, spec: str, value: Mapping[Any, Any], secret: bool, shapes: Shapes) -> Iterator[Any]:
     """Of a map in one of several forms, which whoever expands it judges, every text that stands somewhere in it."""
     for key, item in value.items():
         below = "{0}.{1}".format(path, key)
         if not isinstance(key, str):
             yield Problem(path, "has the key {0}, which YAML does not read as text; write it in quotes".format(key))
         else:
-            yield from _leaves(below, "{0}.{1}".format(spec, key), {"type": "raw"}, item, value, key, secret, free)
+            yield from _leaves(below, "{0}.{1}".format(spec, key), {"type": "raw"}, item, value, key, secret, shapes)
 
 
-def _dict(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: bool, free: Any) -> Iterator[Any]:
+def _dict(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: bool, shapes: Shapes) -> Iterator[Any]:
     if value is None:
         return
     if not isinstance(value, Mapping):
@@ -97,13 +104,15 @@ def _dict(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: b
         below = "{0}.{1}".format(path, key)
         if not isinstance(key, str):
             yield Problem(path, "has the key {0}, which YAML does not read as text; write it in quotes".format(key))
+        elif options is None and spec in shapes.deep:
+            yield from _leaves(below, spec + ".*", {"type": "raw"}, item, value, key, secret, shapes)
         elif options is None:
             inside = spec + ".*"
             yield Leaf(path, spec + ".<key>", TEXT, str(key), None, None, False)
             yield Leaf(below, inside, TEXT, item, value, key, secret)
         elif key in options:
             nested = "{0}.{1}".format(spec, key)
-            yield from _leaves(below, nested, options[key], item, value, key, secret, free)
+            yield from _leaves(below, nested, options[key], item, value, key, secret, shapes)
 
 
 def scalar_fault(leaf: Leaf, sources: Sources) -> Optional[str]:
@@ -187,7 +196,7 @@ def faults(name: Any, option: Mapping[str, Any], value: Any, said: Mapping[str, 
     """All that is wrong with the texts and numbers of one variable; ``said`` is what its role's formats.yml says."""
     found: List[Optional[str]] = []
     files: Dict[str, str] = {}
-    for leaf in leaves(name, option, value, said.get("free", ())):
+    for leaf in leaves(name, option, value, Shapes(said.get("free", ()), said.get("deep", ()))):
         if isinstance(leaf, Problem):
             found.append("{0}: {1}".format(leaf.path, leaf.message))
             continue
