@@ -42,13 +42,14 @@ def fixed_places(program: Path, root: Path) -> list[str]:
 
 
 @cache
-def from_debian(name: str, package: str) -> str:
+def from_debian(name: str, package: str, place: str = "usr/bin") -> str:
     """Return the path of a program in its unpacked package, fetched once.
 
+    :param place: its folder in the package
     :raises TestbedError: if Debian's archive cannot be reached, or the program needs files at fixed places
     """
     home = PROGRAMS / package
-    program = home / "usr/bin" / name
+    program = home / place / name
     with paths.locked(PROGRAMS / f"{package}.lock"):
         if not program.is_file():
             (deb,) = debian.download(SUITE, (package,))

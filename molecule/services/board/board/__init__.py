@@ -1,0 +1,1 @@
+"""A notice board: what a team's own application looks like."""

@@ -1,0 +1,122 @@
+"""What else lies in a project and tells of its services: Dockerfiles, scripts they copy, requirements, proxies."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+INSTRUCTION = re.compile(r"^\s*(EXPOSE|USER|COPY|CMD|ENTRYPOINT|FROM)\s+(.+)$", re.IGNORECASE)
+# Libraries that serve metrics of requests, each with the kind of roles/app
+LIBRARIES = {
+    "prometheus-fastapi-instrumentator": "instrumentator",
+    "django-prometheus": "none",
+    "prometheus-flask-exporter": "none",
+    "starlette-exporter": "none",
+    "starlette-prometheus": "none",
+}
+LISTS = ("requirements*.txt", "requirements/*.txt", "pyproject.toml", "Pipfile", "setup.cfg")
+TEXT = 200_000  # characters of a file that are looked at
+
+
+class Dockerfile:
+    """The few instructions of a Dockerfile that matter here; all empty where there is none."""
+
+    def __init__(self, build: Optional[Mapping[str, Any]]) -> None:
+        self.context = Path(str((build or {}).get("context") or "."))
+        self.lines: list[tuple[str, str]] = []
+        place = self.context / str((build or {}).get("dockerfile") or "Dockerfile")
+        if build and place.is_file():
+            text = re.sub(r"\\\n", " ", place.read_text(encoding="utf-8", errors="replace"))
+            found = [INSTRUCTION.match(line) for line in text.splitlines()]
+            self.lines = [(match[1].upper(), match[2].strip()) for match in found if match]
+
+    def _last(self, instruction: str) -> str:
+        return next((rest for name, rest in reversed(self.lines) if name == instruction), "")
+
+    @property
+    def port(self) -> int:
+        """The first port of EXPOSE, 0 for none."""
+        found = re.match(r"(\d+)", self._last("EXPOSE"))
+        return int(found[1]) if found else 0
+
+    @property
+    def user(self) -> str:
+        """USER, empty where the image runs as root or nobody knows."""
+        return self._last("USER")
+
+    @property
+    def command(self) -> list[str]:
+        """ENTRYPOINT and CMD as words."""
+        return [word for name in ("ENTRYPOINT", "CMD") for word in _form(self._last(name))]
+
+    def script(self, path: str) -> str:
+        """The text of a file that COPY brings to ``path`` of the image, empty where none does."""
+        for name, rest in self.lines:
+            words = [word for word in rest.split() if not word.startswith("--")]
+            if name != "COPY" or len(words) < 2:  # noqa: PLR2004 - source and target
+                continue
+            for source in words[:-1]:
+                target = words[-1].rstrip("/")
+                inside = f"{target}/{Path(source).name}" if words[-1].endswith("/") else target
+                whole = self.context / source
+                if inside == path and whole.is_file():
+                    return whole.read_text(encoding="utf-8", errors="replace")[:TEXT]
+                if whole.is_dir() and path.startswith((f"{target}/", "./", "../")):
+                    inner = whole / (path[len(target) + 1 :] if path.startswith(f"{target}/") else path)
+                    if inner.is_file():
+                        return inner.read_text(encoding="utf-8", errors="replace")[:TEXT]
+        return ""
+
+    def metrics(self) -> str:
+        """The kind of metrics that a library in the context's requirements serves, empty for none."""
+        for pattern in LISTS:
+            for path in self.context.glob(pattern):
+                text = path.read_text(encoding="utf-8", errors="replace")[:TEXT].lower()
+                for library, kind in LIBRARIES.items():
+                    if library in text:
+                        return kind
+        return ""
+
+
+def _form(text: str) -> list[str]:
+    if text.startswith("["):
+        try:
+            return [str(word) for word in json.loads(text)]
+        except ValueError:
+            return []
+    try:
+        return shlex.split(text) if text else []
+    except ValueError:
+        return []
+
+
+def nginx_sites(text: str) -> Iterator[tuple[str, str, str, int]]:
+    """``(host, path, service, port)`` of each proxy_pass in a configuration of nginx; host is empty for any."""
+    found = re.findall(r"upstream\s+(\S+)\s*\{[^}]*?server\s+([^\s;]+)", text, re.DOTALL)
+    upstreams: dict[str, str] = dict(found)
+    for block in re.split(r"\bserver\s*\{", text)[1:]:
+        names = re.search(r"server_name\s+([^;]+);", block)
+        hosts = [name for name in (names[1].split() if names else []) if re.fullmatch(r"[a-z0-9.-]+\.[a-z]+", name)]
+        for path, inner in re.findall(r"location\s+(?:[=~^*]+\s+)?(\S+)\s*\{([^}]*)\}", block):
+            passed = re.search(r"proxy_pass\s+https?://([^/;\s]+)", inner)
+            if passed:
+                server = upstreams.get(passed[1], passed[1])
+                service, _colon, port = server.partition(":")
+                for host in hosts or [""]:
+                    yield host, path, service, int(port) if port.isdigit() else 80
+
+
+def caddy_sites(text: str) -> Iterator[tuple[str, str, str, int]]:
+    """``(host, path, service, port)`` of each reverse_proxy in a Caddyfile."""
+    host = ""
+    for line in text.splitlines():
+        opened = re.match(r"^([a-zA-Z0-9.:/*-]+(?:,\s*[a-zA-Z0-9.:/*-]+)*)\s*\{", line)
+        if opened:
+            host = re.sub(r"^https?://|:\d+$", "", opened[1].split(",")[0])
+        passed = re.match(r"^\s*reverse_proxy\s+(?:(/\S+)\s+)?(?:https?://)?([a-zA-Z0-9_.-]+):(\d+)", line)
+        if passed:
+            yield host, passed[1] or "/", passed[2], int(passed[3])

@@ -1,0 +1,119 @@
+"""What a service of a Compose project is: the application's own, or something that this stack has a role for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.van import celery, files
+
+# Names of images without registry and organisation
+REDIS = {"redis", "valkey", "redis-stack-server", "keydb", "dragonfly"}
+POSTGRES = {"postgres", "postgis", "pgvector", "postgresql"}
+PROXIES = {
+    "traefik",
+    "nginx",
+    "nginx-proxy",
+    "caddy",
+    "caddy-docker-proxy",
+    "acme-companion",
+    "haproxy",
+    "certbot",
+    "letsencrypt-nginx-proxy-companion",
+    "jwilder-nginx-proxy",
+    "swag",
+    "nginx-proxy-manager",
+    "nginx-unprivileged",
+}
+WATCHERS = {
+    "prometheus",
+    "grafana",
+    "alertmanager",
+    "node-exporter",
+    "cadvisor",
+    "loki",
+    "promtail",
+    "alloy",
+    "celery-exporter",
+    "redis_exporter",
+    "postgres-exporter",
+    "postgres_exporter",
+    "blackbox-exporter",
+    "watchtower",
+    "autoheal",
+    "docker-socket-proxy",
+    "portainer",
+    "portainer-ce",
+    "dozzle",
+}
+
+
+def base(image: str) -> str:
+    """The last part of an image's name, without tag."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def origin(service: Mapping[str, Any]) -> str:
+    """The image a service begins with: its own, or that of its Dockerfile's last FROM."""
+    build = service.get("build")
+    if not build:
+        return str(service.get("image") or "")
+    lines = files.Dockerfile(build).lines
+    return next(
+        (rest.split()[-1 if " as " not in rest.lower() else 0] for name, rest in reversed(lines) if name == "FROM"), ""
+    )
+
+
+def argv(service: Mapping[str, Any]) -> list[str]:
+    """The words that a service is started with, as far as its file and its Dockerfile tell."""
+    dockerfile = files.Dockerfile(service.get("build"))
+    own = [*(service.get("entrypoint") or []), *(service.get("command") or [])]
+    return celery.unfold(own or dockerfile.command)
+
+
+def command_of(service: Mapping[str, Any]) -> Any:
+    """The Celery command of a service, also one in a script that its image is built with; ``(command, script)``."""
+    words = argv(service)
+    found = celery.recognise(words)
+    if found:
+        return found, ""
+    dockerfile = files.Dockerfile(service.get("build"))
+    for word in words[:3]:
+        text = dockerfile.script(word) if "/" in word or word.endswith(".sh") else ""
+        if not text:
+            continue
+        inner = re.sub(r"\\\n", " ", text)
+        lines = [line.strip() for line in inner.splitlines() if "celery" in line and not line.strip().startswith("#")]
+        for line in reversed(lines):
+            found = celery.recognise(celery.unfold(celery._split(line)))
+            if found and found.app:
+                return found, Path(word).name
+    return None, ""
+
+
+def kind_of(name: str, service: Mapping[str, Any]) -> str:
+    """redis, postgres, proxy, watcher, worker, beat, flower or service."""
+    image = base(origin(service))
+    command, _script = command_of(service)
+    if command:
+        return str(command.kind)
+    if image in REDIS and "sentinel" not in name:
+        return "redis"
+    if image in POSTGRES:
+        return "postgres"
+    if image in WATCHERS:
+        return "watcher"
+    if image in PROXIES:
+        # A frontend is often an nginx with files of its own
+        own = service.get("build") and not re.search(r"nginx|caddy|traefik|proxy", name)
+        return "service" if own else "proxy"
+    return "flower" if image == "flower" else "service"
+
+
+def same_code(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two services run one image."""
+    if one.get("build") and one.get("build") == other.get("build"):
+        return True
+    return bool(one.get("image")) and one.get("image") == other.get("image")

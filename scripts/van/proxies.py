@@ -1,0 +1,110 @@
+"""The names under which services are reached, from labels of Traefik and Caddy, nginx-proxy and files of proxies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.van import files
+
+LOCAL = re.compile(r"localhost|127\..*|.*\.(?:localhost|local|test)|_|")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Requests for a path of a host go to a port of a service; 0 where nobody says the port."""
+
+    host: str
+    path: str
+    service: str
+    port: int
+    where: str = ""
+
+    @property
+    def public(self) -> bool:
+        """Whether the host is a name that visitors can ask for."""
+        return not LOCAL.fullmatch(self.host)
+
+
+def of(project: Any) -> list[Site]:
+    """All sites of a project, each once, in the order of its services."""
+    found: dict[tuple[str, str], Site] = {}
+    for name, service in project.services.items():
+        for site in [
+            *_traefik(name, service, project),
+            *_caddy(name, service, project),
+            *_virtual(name, service, project),
+            *_mounted(name, service, project),
+        ]:
+            found.setdefault((site.host, site.path), site)
+    return list(found.values())
+
+
+def _traefik(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Site]:
+    labels: Mapping[str, str] = service.get("labels") or {}
+    if labels.get("traefik.enable", "true").lower() == "false":
+        return
+    ports = [value for key, value in labels.items() if key.endswith(".loadbalancer.server.port")]
+    port = int(ports[0]) if ports and ports[0].isdigit() else 0
+    for key, rule in labels.items():
+        if not re.fullmatch(r"traefik\.https?\.routers\..+\.rule", key, re.IGNORECASE):
+            continue
+        hosts = [
+            host for inside in re.findall(r"Host\(([^)]*)\)", rule) for host in re.findall(r"[`'\"]([^`'\"]+)", inside)
+        ]
+        paths = [
+            path
+            for inside in re.findall(r"Path(?:Prefix)?\(([^)]*)\)", rule)
+            for path in re.findall(r"[`'\"](/[^`'\"]*)", inside)
+        ]
+        for host in [one for one in hosts if re.fullmatch(r"[A-Za-z0-9.-]+", one)] or ([""] if paths else []):
+            for path in paths or ["/"]:
+                yield Site(host, path, name, port, project.line(name, "labels", key))
+
+
+def _caddy(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Site]:
+    labels: Mapping[str, str] = service.get("labels") or {}
+    for key, value in labels.items():
+        if re.fullmatch(r"caddy(?:_\d+)?", key):
+            proxied = [
+                (one, text) for one, text in labels.items() if re.match(rf"{key}\.(?:\S*\.)?reverse_proxy$", one)
+            ]
+            port = re.search(r"upstreams\s+(?:https?\s+)?(\d+)", " ".join(text for _one, text in proxied))
+            path = re.match(r"(/\S*)\s", proxied[0][1]) if proxied else None
+            for host in re.split(r"[,\s]+", value):
+                bare = re.sub(r"^https?://|:\d+$", "", host)
+                yield Site(
+                    bare, path[1] if path else "/", name, int(port[1]) if port else 0, project.line(name, "labels", key)
+                )
+
+
+def _virtual(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Site]:
+    environment, labels = service.get("environment") or {}, service.get("labels") or {}
+    for host in str(environment.get("VIRTUAL_HOST") or labels.get("virtual.host") or "").split(","):
+        if host.strip():
+            port = str(environment.get("VIRTUAL_PORT") or labels.get("virtual.port") or "0")
+            path = str(environment.get("VIRTUAL_PATH") or "/")
+            yield Site(host.strip(), path, name, int(port) if port.isdigit() else 0, project.line(name, "environment"))
+
+
+def _mounted(_name: str, service: Mapping[str, Any], project: Any) -> Iterator[Site]:
+    """Sites in files that a proxy of the project mounts or is built with."""
+    places = [Path(mount["source"]) for mount in service.get("volumes") or [] if mount.get("type") == "bind"]
+    build = service.get("build")
+    if build and re.search(r"nginx|caddy|proxy", str(build.get("context", "")) + str(build.get("dockerfile", ""))):
+        dockerfile = Path(build["context"]) / str(build.get("dockerfile") or "Dockerfile")
+        places.append(dockerfile.parent)
+    for place in places:
+        if place.is_dir():
+            candidates = sorted([*place.glob("*.conf"), *place.glob("Caddyfile")])
+        else:
+            candidates = [place] if place.is_file() and (place.suffix == ".conf" or place.name == "Caddyfile") else []
+        for path in candidates:
+            text = path.read_text(encoding="utf-8", errors="replace")[: files.TEXT]
+            read = files.caddy_sites if path.name == "Caddyfile" else files.nginx_sites
+            for host, prefix, service_name, port in read(text):
+                if service_name in project.services:
+                    yield Site(host, prefix, service_name, port, path.name)
