@@ -13,6 +13,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Doc
 from ansible_collections.landfall.vps.plugins.module_utils.journal import BadJournal, Journal
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, BadRecord
+from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
 Troubles = (compose.CommandFailed, Unproven, DockerError, OSError, BadJournal, BadRecord, ValueError, KeyError)
@@ -75,8 +76,23 @@ def _undo(
         applying.tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
     except Troubles as error:
         said = "{0}, but {1}".format(said, in_words(error))
+        said += _why(docker, before["containers"]) if before is not None and touched else ""
     journal.close()
-    return said
+    return said + (kept(entry["intent"].get("record") or {}) if touched else "")
+
+
+def _why(docker: Docker, containers: Mapping[str, Any]) -> str:
+    """What the containers of a version that does not serve any more wrote last."""
+    try:
+        return "\n" + last_lines(docker, containers)
+    except Troubles as error:
+        return "; its log cannot be read: {0}".format(in_words(error))
+
+
+def kept(record: Mapping[str, Any]) -> str:
+    """What going back does not take back: whatever the release command did, such as migrations."""
+    ran = [" ".join(str(word) for word in item["argv"]) for item in (record.get("meta") or {}).get("release") or []]
+    return "\nwhat '{0}' did is not taken back".format("', '".join(ran)) if ran else ""
 
 
 def recover(root: str, docker: Docker, network: Mapping[str, Any]) -> List[str]:
