@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -45,7 +46,7 @@ from yaml import YAMLError
 
 STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
 OPTIONS = frozenset({"root", "files", "inventory", "images", "archives", "image_size", "disk_reserve"}) | {
-    *("profile", "engine_options", "engine_defaults", "finish")
+    *("profile", "engine_options", "engine_defaults", "registries", "finish")
 }
 STRAYS = (
     "{0} holds {1}: with another ansible.cfg Ansible reads such files as inventory and prints what is in them. Take "
@@ -137,7 +138,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         roles = [str(role) for role in seam.roles_of_play(task_vars)]
         tags = seam.run_tags(task_vars), task_vars.get("ansible_skip_tags") or []
         want = wanted(values, [role for role in roles if selected(role, roles, *tags)])
-        known, notes = self._architectures(state, want, args, task_vars)
+        known, notes, refused = self._architectures(state, want, args, task_vars)
         network = whole.network_request()
         settings = {
             **args,
@@ -146,24 +147,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         }
         sizes = [units.size(str(args.get(name) or "0")) for name in ("image_size", "disk_reserve")]
         faults, more = preflight.look(state, want, settings, sizes[0], sizes[1], known)
-        return faults, notes + more + ownership.network_notes(state, network)
+        return refused + faults, notes + more + ownership.network_notes(state, network)
 
     def _architectures(
         self, state: Mapping[str, Any], want: Wanted, args: Mapping[str, Any], task_vars: Mapping[str, Any]
-    ) -> Tuple[Dict[str, List[str]], List[str]]:
-        """What registries say of images that are to be pulled: (image to architectures, notes)."""
+    ) -> Tuple[Dict[str, List[str]], List[str], List[str]]:
+        """What registries say of images that are to be pulled: (image to architectures, notes, faults)."""
         pulled = [
             image
             for image in preflight.missing_images(state, want)
             if image not in want.built and not archive(str(args.get("archives") or ""), image)
         ]
         if not pulled or args.get("images") != "registry" or not state["engine"]["running"]:
-            return {}, []
+            return {}, [], []
+        logins = json.loads(json.dumps(args.get("registries") or []))
         try:
-            answer = read_architectures(self, interpreter(task_vars, self), sorted(pulled))
+            answer = read_architectures(self, interpreter(task_vars, self), sorted(pulled), logins)
         except TripError as error:
-            return {}, ["images: cannot tell for which machines they are built: {0}".format(error)]
+            return {}, ["images: cannot tell for which machines they are built: {0}".format(error)], []
         unknown: Dict[str, str] = answer["unknown"]
+        compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
+        refused = {} if compares else preflight.refused_images(unknown, want.images, state, args)
+        unknown = {image: why for image, why in unknown.items() if image not in refused}
         notes = []
         if unknown:
             form = "images: cannot tell for which machines {0} {1} built; the registry said of {2}: {3}"
@@ -171,7 +176,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             notes.append(
                 form.format(", ".join(sorted(unknown)), "is" if len(unknown) == 1 else "are", first, unknown[first])
             )
-        return answer["known"], notes
+        return answer["known"], notes, list(refused.values())
 
     def _stack(self, task_vars: Mapping[str, Any]) -> stack.Stack:
         """Names and network of the stack; those of an empty inventory where its values are refused anyway."""

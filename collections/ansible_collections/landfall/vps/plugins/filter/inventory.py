@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.landfall.vps.plugins.module_utils import units
+from ansible_collections.landfall.vps.plugins.module_utils import registry, units
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, build_tag
 from ansible_collections.landfall.vps.plugins.plugin_utils import stack
 
@@ -51,6 +51,11 @@ def gateway(subnet: Any, networks: Mapping[str, Any], name: str) -> str:
         raise AnsibleFilterError(str(error)) from error
 
 
+def signs_in(registries: Sequence[Mapping[str, Any]], logins: Mapping[str, Any]) -> bool:
+    """Whether root has other passwords for ``registries`` than the inventory says, see ``registry.differs``."""
+    return registry.differs(registries or [], logins or {})
+
+
 class FilterModule:
     """Registers the filters as landfall.vps.<name>."""
 
@@ -62,4 +67,5 @@ class FilterModule:
             "context_tag": context_tag,
             "seconds": seconds,
             "gateway": gateway,
+            "signs_in": signs_in,
         }

@@ -12,7 +12,7 @@ import stat
 import subprocess
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils import sockets, surroundings, timer_units
+from ansible_collections.landfall.vps.plugins.module_utils import registry, sockets, surroundings, timer_units
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import SOCKET, Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, leftovers, load_all
 
@@ -251,6 +251,7 @@ def engine_facts(root: str, docker: Docker) -> Dict[str, Any]:
         "networks": {},
         "volumes": {},
         "setup": {},
+        "logins": registry.marks(root),
     }
     version: Dict[str, Any] = {}
     if not os.path.exists(docker.path):

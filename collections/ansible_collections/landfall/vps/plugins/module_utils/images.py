@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose
+from ansible_collections.landfall.vps.plugins.module_utils import compose, registry
+
+PAUSES = (2.0, 10.0, 30.0)
+"""Seconds before a pull is tried again that failed for a reason that may pass."""
+PASSING = (registry.LIMIT, registry.UNREACHABLE)
 
 
 def provide_image(image: str, builds: Sequence[Mapping[str, Any]], archives: Mapping[str, str], timeout: float) -> str:
@@ -17,8 +22,25 @@ def provide_image(image: str, builds: Sequence[Mapping[str, Any]], archives: Map
     for build in builds:
         if build["image"] == image:
             return _build(build, timeout)
-    compose.run(["docker", "pull", "--quiet", image], timeout)
-    return "pulled"
+    return pull(image, timeout)
+
+
+def pull(image: str, timeout: float) -> str:
+    """Pull an image, some times if its registry cannot be reached or limits pulls. Raises CommandFailed with advice."""
+    deadline = time.monotonic() + timeout
+    pauses = list(PAUSES)
+    while True:
+        try:
+            compose.run(["docker", "pull", "--quiet", image], max(1.0, deadline - time.monotonic()))
+            tries = len(PAUSES) - len(pauses) + 1
+            return "pulled" if tries == 1 else "pulled, the {0}. time it was tried".format(tries)
+        except compose.CommandFailed as error:
+            said = str(error)
+            if registry.cause(said) in PASSING and pauses and time.monotonic() + pauses[0] < deadline:
+                time.sleep(pauses.pop(0))
+                continue
+            hint = registry.advice(image, said)
+            raise compose.CommandFailed("{0}{1}".format(said, ". " + hint if hint else "")) from error
 
 
 def _build(build: Mapping[str, Any], timeout: float) -> str:

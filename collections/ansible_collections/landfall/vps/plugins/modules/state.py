@@ -46,6 +46,11 @@ options:
   profile:
     description: The profile of the stack, for advice on memory.
     type: str
+  registries:
+    description: Registries with user and password that root is going to have besides those that it has.
+    type: list
+    elements: dict
+    default: []
   engine_options:
     description: Settings of the engine that the inventory asks for.
     type: dict

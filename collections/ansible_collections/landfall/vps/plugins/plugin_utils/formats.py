@@ -170,6 +170,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "directive": _form(r"[a-z][a-z0-9-]*", "name of a setting", "notify-keyspace-events"),
     "directive_value": _form(r"[^\x00-\x1f\x7f\"'\\#]*", "value of a setting", "Ex, without quotes, backslashes and #"),
     "checksum": _form(r"[a-z0-9]+:[0-9a-f]+", "checksum", "sha256:15…"),
+    "registry": _form(r"(?:https?://)?" + _HOST + r"(?::[0-9]{1,5})?/?", "registry", "registry.example.com:5000"),
     "schedule": jobs.schedule_fault,
     "database": _form(r"[^\s/?#&%\x00-\x1f\x7f]+", "name of a database", "shop"),
     **{"duration:" + dialect: _duration(dialect) for dialect in units.DURATIONS},

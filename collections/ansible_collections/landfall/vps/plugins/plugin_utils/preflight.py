@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.landfall.vps.plugins.module_utils import registry
 from ansible_collections.landfall.vps.plugins.module_utils.plan import stored_as
 from ansible_collections.landfall.vps.plugins.plugin_utils.neighbours import (
     firewall_notes,
@@ -20,6 +21,29 @@ State = Mapping[str, Any]
 CROWDED = 4  # limits bound a fault; together they are about three times of what the profiles' VPS have
 PROFILES = {"small": 1, "standard": 2, "full": 4}  # GB of the VPS that each profile is for, docs/profiles.md
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
+
+
+NETWORK_SETTINGS = ("registry-mirrors", "insecure-registries", "proxies")
+
+
+def refused_images(
+    unknown: Mapping[str, str], variables: Mapping[str, str], state: State, settings: Mapping[str, Any]
+) -> Dict[str, str]:
+    """Image to fault, of those that a registry will not give: ``unknown`` is what the engine said of each.
+
+    A limit may be over when it is pulled. Where the engine is about to get other settings of its network, only what a
+    registry itself said counts.
+    """
+    there = state["engine"]["setup"].get("daemon") or {}
+    wanted = settings.get("engine_options") or {}
+    pending = any(name in wanted and wanted[name] != there.get(name) for name in NETWORK_SETTINGS)
+    final = (registry.DENIED, registry.ABSENT, *(() if pending else (registry.UNREACHABLE,)))
+    form = "{0}: {1} cannot be pulled: {2}. The registry said: {3}"
+    return {
+        image: form.format(variables.get(image, "images"), image, registry.advice(image, said), said)
+        for image, said in sorted(unknown.items())
+        if registry.cause(said) in final
+    }
 
 
 # -- engine ---------------------------------------------------------------------------------------------------------

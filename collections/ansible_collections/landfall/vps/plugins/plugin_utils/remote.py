@@ -54,13 +54,14 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
 MARK = "landfall-answer:"
-READ = (docker_api, records, sockets, surroundings, timer_units, host)
+READ = (docker_api, records, sockets, surroundings, timer_units, registry, host)
 VERIFY = (
     docker_api,
     records,
     sockets,
     surroundings,
     timer_units,
+    registry,
     host,
     inside,
     report,
@@ -73,13 +74,14 @@ VERIFY = (
     exposure,
     verify,
 )
-LEASE = (docker_api, records, sockets, surroundings, timer_units, host, lock, lease)
+LEASE = (docker_api, records, sockets, surroundings, timer_units, registry, host, lock, lease)
 CHANGE = (
     docker_api,
     records,
     sockets,
     surroundings,
     timer_units,
+    registry,
     host,
     inside,
     report,
@@ -159,9 +161,16 @@ def read_state(action: ActionBase, python: str, root: str, files: List[str]) -> 
     return ask(action, python, program(READ, "gather", [str(root), [str(path) for path in files]]))
 
 
-def read_architectures(action: ActionBase, python: str, images: List[str]) -> Dict[str, Any]:
+def read_architectures(
+    action: ActionBase, python: str, images: List[str], logins: List[Dict[str, Any]]
+) -> Dict[str, Any]:
     """For which machines registries have images, see ``registry.architectures``. Raises what ``ask`` raises."""
-    return ask(action, python, program((docker_api, registry), "architectures", [images]))
+    return ask(action, python, program((docker_api, registry), "architectures", [images, logins]))
+
+
+def run_sign_in(action: ActionBase, python: str, root: str, logins: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """What became of signing in, see ``registry.sign_in_to``. Raises what ``ask`` raises."""
+    return ask(action, python, program((docker_api, registry), "sign_in_to", [root, logins]))
 
 
 def run_verify(action: ActionBase, python: str, options: Mapping[str, Any]) -> Dict[str, Any]:
