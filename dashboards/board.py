@@ -14,6 +14,8 @@ from dashboards.kit import LOKI, PROMETHEUS, Panel
 
 GRID = 24  # columns
 PROJECT = "container_label_com_docker_compose_project"
+GROUPS = ("app", "celery")
+"""Roles that deploy a component, which is a project of Compose, for each of their services: app_web and so on."""
 RUNBOOKS = "https://github.com/landfall/landfall/blob/main/docs/runbooks"
 
 
@@ -115,6 +117,8 @@ class Board:
         """Deploys and restarts: Prometheus returns the start time itself as value, which Grafana uses as the time."""
         containers = processes = self.starts
         if not self.starts.startswith("$"):
+            names = self.starts.split("|")
+            containers = "|".join(f"{name}|{name}_.+" if name in GROUPS else name for name in names)
             processes = self.starts.replace("-", "_")  # a component is a project of Compose, by the same words
         which = ("name", "service") if self.starts.startswith("$") else (PROJECT, "component")
         marks = [

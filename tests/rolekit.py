@@ -6,13 +6,12 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, cast
+from typing import Any, Dict, Iterator, List, Mapping, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("ANSIBLE_CONFIG", str(ROOT / "ansible.cfg"))  # before Ansible is imported: it reads it then
 
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
@@ -21,14 +20,14 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 if AnsibleCollectionConfig.collection_finder is None:
     init_plugin_loader([str(ROOT / "collections")])
 
-from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import stack
+from ansible_collections.landfall.vps.plugins.module_utils.plan import Desired
+from ansible_collections.landfall.vps.plugins.plugin_utils import planned, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, render
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import render_file
 
-__all__ = ["ENGINE", "OPTIONAL", "ROLES", "ROOT", "Rendered", "component", "component_names", "compose", "defaults",
-           "deployed", "inventory", "options", "raw", "role_names", "services", "targets", "tasks", "template",
-           "text", "trusted"]  # fmt: skip
+__all__ = ["ENGINE", "OPTIONAL", "ROLES", "ROOT", "Rendered", "component", "component_names", "components", "compose",
+           "defaults", "deployed", "inventory", "options", "raw", "role_names", "services", "targets", "tasks",
+           "template", "text", "trusted"]  # fmt: skip
 ROLES = ROOT / "roles"
 SHARED = ROLES / "landfall" / "templates"
 # Roles that an empty inventory leaves out, each with what an inventory says to have it
@@ -137,14 +136,34 @@ def template(value: Any, variables: Mapping[str, Any]) -> Any:
 
 
 def component(role: str, secrets: Path, **more: Any) -> Rendered:
-    """All files of a role's component, as the engine would send them to a host whose inventory sets ``more``."""
+    """All files of a role's component, as the engine would send them to a host whose inventory sets ``more``.
+
+    Of a role that deploys several, all of them joined, by the role's name.
+    """
+    found = components(role, secrets, **more)
+    if len(found) == 1:
+        return found[0]
+    every = [one.desired for one in found]
+    files = {path: mark for one in every for path, mark in one.files.items()}
+    containers = {name: container for one in every for name, container in one.containers.items()}
+    contents = {path: content for one in found for path, content in one.contents.items()}
+    meta = {key: _joined([one.meta[key] for one in every if key in one.meta]) for one in every for key in one.meta}
+    return Rendered(Desired(role, bool(found), files, containers, (), meta), contents)
+
+
+def _joined(values: List[Any]) -> Any:
+    if all(isinstance(value, list) for value in values):
+        return [item for value in values for item in value]
+    return values[0]
+
+
+def components(role: str, secrets: Path, **more: Any) -> List[Rendered]:
+    """The components of a role, in the order in which they start."""
     task = next(task for task in tasks(role) if ENGINE in task)
     variables = {**inventory(secrets, **more), "role_path": str(ROLES / role), **task.get("vars", {})}
     # Through JSON, as templating leaves notes on its values that no YAML writer knows.
     arguments = json.loads(json.dumps(template(task[ENGINE], variables)))
-    checked = ArgumentSpecValidator(COMPONENT).validate(arguments)
-    if checked.error_messages:
-        raise ValueError("; ".join(checked.error_messages))
+    wanted = planned.specs(arguments)
 
     role_path = str(ROLES / role)
     templar = Templar(loader=DataLoader(), variables=variables)
@@ -157,7 +176,7 @@ def component(role: str, secrets: Path, **more: Any) -> Rendered:
         return template(variables[name], variables) if name in variables else default
 
     host, whole = variables["inventory_hostname"], stack.read(variable)
-    return render(checked.validated_parameters, role_path, render_text, str(SHARED), host, whole)
+    return [render(options, role_path, render_text, str(SHARED), host, whole) for options in wanted]
 
 
 def deployed(role: str, secrets: Path, **more: Any) -> Rendered:
@@ -172,8 +191,14 @@ def text(rendered: Rendered, path: str) -> str:
 
 
 def compose(rendered: Rendered) -> Dict[str, Any]:
-    """The rendered compose file as data."""
-    return cast(Dict[str, Any], yaml.safe_load(text(rendered, rendered.desired.name + "/compose.yaml")))
+    """The rendered compose file as data; of a role that deploys several, the services of all of them."""
+    texts = [text(rendered, path) for path in rendered.contents if path.endswith("/compose.yaml")]
+    documents = [cast(Dict[str, Any], yaml.safe_load(one)) for one in texts]
+    joined = {key: value for document in documents for key, value in document.items()}
+    for key in ("services", "volumes"):
+        if key in joined:
+            joined[key] = {name: item for document in documents for name, item in (document.get(key) or {}).items()}
+    return joined
 
 
 def services(rendered: Rendered) -> Iterator[tuple[str, Dict[str, Any]]]:
@@ -183,5 +208,5 @@ def services(rendered: Rendered) -> Iterator[tuple[str, Dict[str, Any]]]:
 
 def targets(rendered: Rendered) -> List[Dict[str, Any]]:
     """The scrape targets that the component ships to Prometheus."""
-    found: Optional[str] = next((p for p in rendered.contents if p.startswith("prometheus/targets.d/")), None)
-    return cast(List[Dict[str, Any]], yaml.safe_load(rendered.contents[found])) if found else []
+    paths = [path for path in rendered.contents if path.startswith("prometheus/targets.d/")]
+    return [target for path in paths for target in yaml.safe_load(rendered.contents[path])]

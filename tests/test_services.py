@@ -93,7 +93,7 @@ def test_environment_is_text_and_nothing_is_refused_by_name(tmp_path: Path) -> N
 def test_secret_variables_are_in_no_readable_file(tmp_path: Path) -> None:
     more = {"secret_environment": {"DATABASE_URL": 'postgresql://u:p$4%#"@db/x'}, "secrets": {"KEY": "y"}}
     rendered = rolekit.component("app", tmp_path, app_services=[{**WEB, **more}])
-    path = "app/secrets/web/.env"
+    path = "app-web/secrets/web/.env"
     assert rendered.contents[path] == b"DATABASE_URL='postgresql://u:p$4%#\"@db/x'\n"
     assert rendered.desired.files[path].split(":")[1] == "400"
     assert dict(rolekit.services(rendered))["web"]["env_file"] == ["./secrets/web/.env"]
@@ -105,7 +105,7 @@ def test_secret_variables_are_in_no_readable_file(tmp_path: Path) -> None:
 def test_a_file_of_variables(tmp_path: Path) -> None:
     (tmp_path / "web.env").write_text("# note\nexport A=1 # one\nB='x #$y'\n\nC=\"z\"\n")
     rendered = rolekit.component("app", tmp_path, app_services=[{**WEB, "env_file": str(tmp_path / "web.env")}])
-    assert rendered.contents["app/secrets/web/.env"] == b"A='1'\nB='x #$y'\nC='z'\n"
+    assert rendered.contents["app-web/secrets/web/.env"] == b"A='1'\nB='x #$y'\nC='z'\n"
     assert "env_file" in refusal(tmp_path, app_services=[{**WEB, "env_file": "web.env"}])
     (tmp_path / "bad.env").write_text("A=1\nB=$A\n")
     text = refusal(tmp_path, app_services=[{**WEB, "env_file": [str(tmp_path / "bad.env")]}])
@@ -140,7 +140,7 @@ def test_nobody_can_ask_it(tmp_path: Path) -> None:
     service = one(tmp_path, health={"none": "it only listens to a queue"})
     assert service["healthcheck"] == {"disable": True}
     rendered = rolekit.component("app", tmp_path, app_services=[{**WEB, "health": {"none": "why"}}])
-    assert "Nobody can ask it: why" in rolekit.text(rendered, "app/compose.yaml")
+    assert "Nobody can ask it: why" in rolekit.text(rendered, "app-web/compose.yaml")
 
 
 def test_timings_of_health_and_the_patience_that_follows(tmp_path: Path) -> None:
@@ -160,13 +160,16 @@ def test_depends_on_within_the_list_and_beyond_it(tmp_path: Path) -> None:
         {"name": "seed", "image": "shop/web:1.0", "command": ["seed"], "one_shot": True, "depends_on": ["db"]},
     ]  # fmt: skip
     rendered = rolekit.component("app", tmp_path, app_services=items)
-    services = dict(rolekit.services(rendered))
-    assert services["web"]["depends_on"] == {
-        "db": {"condition": "service_healthy"}, "seed": {"condition": "service_completed_successfully"}}  # fmt: skip
-    assert services["seed"]["restart"] == "no" and services["seed"]["depends_on"] == {
-        "db": {"condition": "service_started"}
-    }
-    assert rendered.desired.meta["needs"] == ["redis"]
+    assert dict(rolekit.services(rendered))["seed"]["restart"] == "no"
+    components = rolekit.components("app", tmp_path, app_services=items)
+    assert [(one.desired.name, one.desired.meta["needs"]) for one in components] == [
+        ("app-db", ["redis"]),
+        ("app-seed", ["redis", {"name": "app-db", "condition": "started"}]),
+        ("app-web", ["redis", "app-db", {"name": "app-seed", "condition": "completed"},
+                     {"name": "redis", "condition": "started"}]),
+    ]  # fmt: skip
+    text = refusal(tmp_path, app_services=[{**WEB, "depends_on": ["db"]}, {**items[1], "depends_on": ["web"]}])
+    assert "depends_on goes round in a circle: web -> db -> web" in text
     text = refusal(tmp_path, app_services=[{**WEB, "depends_on": ["rediss"]}])
     assert "web: depends_on rediss" in text and "did you mean redis?" in text
 

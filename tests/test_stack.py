@@ -19,14 +19,17 @@ NETWORK = {"landfall": {"subnet": "10.9.8.0/24", "gateway": "10.9.8.254"}}
 
 @pytest.mark.parametrize("role", rolekit.component_names())
 def test_everything_carries_labels_by_which_its_stack_is_known(role: str, tmp_path: Path) -> None:
-    rendered = rolekit.deployed(role, tmp_path)
-    for name, service in rolekit.services(rendered):
-        labels = service["labels"]
-        assert labels["org.landfall.stack"] == "landfall" and labels["org.landfall.component"] == role, name
-        # The image's and not Landfall's own, so that an upgrade of Landfall recreates nothing by it
-        assert labels["org.landfall.version"] == service["image"].rsplit(":", 1)[1], name
-    assert rendered.desired.meta["stack"] == "landfall"
-    assert rendered.desired.meta["project"] == role.replace("_", "-")
+    for rendered in rolekit.components(role, tmp_path, **rolekit.OPTIONAL.get(role, {})):
+        component = rendered.desired.name
+        for name, service in rolekit.services(rendered):
+            labels = service["labels"]
+            assert labels["org.landfall.stack"] == "landfall" and labels["org.landfall.component"] == component, name
+            # The image's and not Landfall's own, so that an upgrade of Landfall recreates nothing by it
+            assert labels["org.landfall.version"] == service["image"].rsplit(":", 1)[1], name
+        assert rendered.desired.meta["stack"] == "landfall"
+        member = component.startswith(role + "-")
+        project = component.replace(role + "-", role + "_") if member else component.replace("_", "-")
+        assert rendered.desired.meta["project"] == project == rolekit.compose(rendered)["name"]
 
 
 @pytest.mark.parametrize("role", rolekit.component_names())

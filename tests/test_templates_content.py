@@ -59,7 +59,7 @@ def test_three_services_from_inventory_alone(tmp_path: Path) -> None:
         "DEBUG": "false",
         "ORDER_DB_PASSWORD_FILE": "/run/secrets/order_db_password",
     }
-    assert rendered.contents["app/secrets/order-api/order_db_password"] == b"s3cret"
+    assert rendered.contents["app-order-api/secrets/order-api/order_db_password"] == b"s3cret"
     assert services["fulfillment-worker-2"]["mem_limit"] == "256m"
     labels = {t["targets"][0]: t["labels"] for t in rolekit.targets(rendered)}
     assert set(labels) == {

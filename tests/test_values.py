@@ -58,8 +58,8 @@ def test_every_program_gets_the_password_that_was_written(password: str, tmp_pat
 @given(secret=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_a_secret_of_a_service_is_its_file(secret: str, tmp_path: Path) -> None:
     rendered = app(tmp_path, secrets={"TOKEN": rolekit.raw(secret)})
-    assert rendered.contents["app/secrets/api/token"] == secret.encode()
-    assert "app/secrets/api/token" in rendered.desired.files
+    assert rendered.contents["app-api/secrets/api/token"] == secret.encode()
+    assert "app-api/secrets/api/token" in rendered.desired.files
 
 
 @pytest.mark.parametrize("key", ["../../../x", "/etc/x", "a/../b", "", ".", "a\0b", "a//b", "x/"])

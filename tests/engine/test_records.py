@@ -15,6 +15,7 @@ from tests.engine.world import World, install, request
 WHOLE = {
     "format": 1,
     "name": "web",
+    "group": "web",
     "files": {"web/compose.yaml": "0:644:0"},
     "containers": {"web": {"service": "web", "image": "x:1"}},
     "meta": {},
@@ -34,7 +35,7 @@ def put(root: Path, text: str) -> None:
         (json.dumps(WHOLE)[:40], "cannot be read"),
         ("[]", "is no record"),
         ("null", "is no record"),
-        (json.dumps({**WHOLE, "format": 99}), "was written by a newer Landfall (format 99, this one reads up to 1)"),
+        (json.dumps({**WHOLE, "format": 99}), "was written by a newer Landfall (format 99, this one reads up to 2)"),
         (json.dumps({**WHOLE, "format": "1"}), "no format number"),
         (json.dumps({**WHOLE, "format": 0}), "no format number"),
         (json.dumps({**WHOLE, "files": []}), "'files' is missing or of a wrong type"),
@@ -67,8 +68,8 @@ def test_an_older_format_is_migrated_step_by_step(tmp_path: Path, monkeypatch: p
     def third(value: dict[str, Any]) -> dict[str, Any]:
         return {**value, "third": value["second"]}
 
-    monkeypatch.setattr(records, "RECORD_FORMAT", 3)
-    monkeypatch.setattr(records, "MIGRATIONS", {1: second, 2: third})
+    monkeypatch.setattr(records, "RECORD_FORMAT", 4)
+    monkeypatch.setattr(records, "MIGRATIONS", {**records.MIGRATIONS, 2: second, 3: third})
     put(tmp_path, json.dumps(WHOLE))
     record = records.load(str(tmp_path), "web")
     assert record is not None and record["third"] is True

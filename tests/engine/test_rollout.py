@@ -39,11 +39,13 @@ class Engine:
         return {"Config": {"User": self.user}}
 
     def containers(self) -> Dict[str, Any]:
-        return {name: {"state": state} for name, state in self.states.items()}
+        return {name: {"state": state, "project": "web"} for name, state in self.states.items()}
 
 
 class Compose:
     """Notes what is asked of it; ``filled`` is what making a container leaves in the volume."""
+
+    name = "web"
 
     def __init__(self) -> None:
         self.asked: List[str] = []

@@ -33,7 +33,8 @@ class Engine:
         return {}
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        return {name: {"health": "healthy", "state": "running", "config_hash": "h"} for name in self.healthy}
+        running = {"health": "healthy", "state": "running", "config_hash": "h"}
+        return {name: {**running, "project": name} for name in self.healthy}
 
     def images(self) -> dict[str, dict[str, Any]]:
         return {"x:1": {"id": "sha256:1"}}
@@ -121,6 +122,23 @@ def test_only_what_is_asked_for_and_its_needs_are_settled(tmp_path: Path, engine
     place(tmp_path, "loki")
     assert set(settling.Settling(str(tmp_path), NETWORK, engine).run({"app"})) == {"app", "redis"}  # type: ignore[arg-type]
     assert not record(tmp_path, "loki")["proven"]
+
+
+def test_the_name_of_a_group_means_all_its_members_and_started_waits_for_no_proof(
+    tmp_path: Path, engine: Engine, told: list[str]
+) -> None:
+    for name in ("app", "app-web"):
+        place(tmp_path, name)
+        (tmp_path / ".state" / f"{name}.json").write_text(
+            json.dumps({**record(tmp_path, name), "group": "app", "format": 2})
+        )
+    web = record(tmp_path, "app-web")
+    web["meta"]["needs"] = [{"name": "app", "condition": "started"}]
+    (tmp_path / ".state" / "app-web.json").write_text(json.dumps(web))
+    place(tmp_path, "celery", "app")
+    settling.Settling(str(tmp_path), NETWORK, engine).run()  # type: ignore[arg-type]
+    assert told.index("up app") < told.index("up app-web") < told.index("proven app")
+    assert max(told.index("proven app"), told.index("proven app-web")) < told.index("up celery")
 
 
 @pytest.mark.parametrize("name", ["broken", "mute"])

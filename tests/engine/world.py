@@ -141,6 +141,10 @@ class World:
         self.disks.remove(name)
         return ""
 
+    def remove_container(self, name: str) -> None:
+        self.step()
+        del self.state[name]
+
     def create_network(self, name: str, *_more: Any) -> None:
         self.step()
         self.bridges.append(name)
@@ -185,6 +189,8 @@ class World:
             there = self.state.get(name)
             if (named and name not in named) or (there and there["hash"] == digest and not force):
                 continue
+            if there and there["project"] != document["name"]:
+                raise compose.CommandFailed(f"Conflict. The container name {name} is already in use")
             self.step()
             self.state[name] = {
                 "image": options["image"],
@@ -217,7 +223,7 @@ class World:
                 raise Unproven(f"container {name} does not exist")
             if any(BAD in base64.b64decode(text) for text in self.state[name]["loaded"].values()):
                 raise Unproven(f"container {name} is unhealthy")
-        return {"seconds": 0.0}
+        return {"seconds": 0.0, "told": []}
 
     # -- looking ------------------------------------------------------------------------------------------------
 

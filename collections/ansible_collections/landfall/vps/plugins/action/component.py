@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -17,7 +17,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
     read_state,
-    run_component,
+    run_components,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import Shipping, ShippingError
 
@@ -50,11 +50,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             result.update(ansible_facts=session.as_fact(state), _ansible_verbose_override=True)
         for one in planned:
             self._compare(one, state, task_vars)
-            if one.plan.changed or one.name in state.get("stale", []):
-                self._change(one, state, task_vars, result)
-                if result.get("failed"):
-                    break
-                state = session.known_state({"ansible_facts": result.get("ansible_facts")}) or state
+        changed = [one for one in planned if one.plan.changed or one.name in state.get("stale", [])]
+        if changed:
+            self._change(changed, state, task_vars, result)
         return result
 
     def _compare(self, one: Planned, state: Mapping[str, Any], task_vars: Mapping[str, Any]) -> None:
@@ -65,21 +63,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             seam.say(task_vars, "{0}: planned anew: {1} ({2})".format(one.name, one.plan.action, why))
 
     def _change(
-        self, one: Planned, state: Mapping[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]
+        self, several: Sequence[Planned], state: Dict[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]
     ) -> None:
-        """Make the trip for one component and add what came of it to the task's result."""
+        """Make one trip for the components of a task and add what came of each to the task's result."""
         try:
-            answer = self._trip(one, state, task_vars)
+            answers = self._trip(several, state, task_vars)
         finally:
             seam.forget_files(self)
-        self._report(one.name, task_vars, answer)
-        if not self._task.check_mode and not answer.get("failed"):
-            stale_now = sorted({*state.get("stale", []), one.name})
+        done = []
+        for one in several:
+            answer = answers.get(one.name, {})
+            self._report(one.name, task_vars, answer)
+            together(result, answer)
+            done += [] if answer.get("failed") else [one]
+        if len(several) > 1:
+            result["components"] = {name: answer.get("action") for name, answer in answers.items()}
+        if not self._task.check_mode and done:
+            stale_now = sorted({*state.get("stale", []), *(one.name for one in done)})
             # The next component may have an image of the same context, which is then not sent again
-            images = {**state["images"], **{image: {"id": "", "labels": {}} for image in one.plan.missing_images}}
-            result["ansible_facts"] = session.as_fact({**state, "stale": stale_now, "images": images})
-            result["_ansible_verbose_override"] = True
-        together(result, answer)
+            images = {image: {"id": "", "labels": {}} for one in done for image in one.plan.missing_images}
+            now = {**state, "stale": stale_now, "images": {**state["images"], **images}}
+            result.update(ansible_facts=session.as_fact(now), _ansible_verbose_override=True)
 
     def _role_path(self, task_vars: Mapping[str, Any]) -> str:
         path = task_vars.get("role_path")
@@ -99,9 +103,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _root(self, task_vars: Mapping[str, Any]) -> str:
         return str(self._templar.template(task_vars.get("landfall_root", "/opt/landfall")))
 
-    def _trip(self, one: Planned, state: Mapping[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
+    def _trip(
+        self, several: Sequence[Planned], state: Mapping[str, Any], task_vars: Dict[str, Any]
+    ) -> Dict[str, Dict[str, Any]]:
+        """What became of each component, by name."""
+        requests = [self._request(one, state, task_vars) for one in several]
+        if not self._task.check_mode:
+            images = self._send_images(several, state, task_vars)
+            requests = [{**request, **images} for request in requests]
+        python = interpreter(task_vars, self)
+        if not self._task.check_mode and not state.get("stale"):
+            keeper.start(self, python, requests[0]["root"])
+        try:
+            answer = run_components(self, python, requests, self._task.check_mode, self._task.diff)
+        except TripError as error:
+            raise AnsibleActionFail("{0}: {1}".format(self._task.args["name"], error)) from error
+        found: Dict[str, Dict[str, Any]] = answer["components"]
+        return found
+
+    def _request(self, one: Planned, state: Mapping[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
         desired, whole = one.rendered.desired, stack_of(self._templar, task_vars)
-        request: Dict[str, Any] = {
+        return {
             "root": self._root(task_vars),
             "network": whole.network_request(),
             "claim": dict(one.claim),
@@ -128,39 +150,29 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             "builds": [],
             "archives": {},
         }
-        if not self._task.check_mode:
-            self._send_images(one, state, request, task_vars)
-        python = interpreter(task_vars, self)
-        if not self._task.check_mode and not state.get("stale"):
-            keeper.start(self, python, request["root"])
-        try:
-            return run_component(self, python, request, self._task.check_mode, self._task.diff)
-        except TripError as error:
-            raise AnsibleActionFail("{0}: {1}".format(one.name, error)) from error
 
     def _variable(self, name: str, task_vars: Mapping[str, Any], default: Any) -> Any:
         return self._templar.template(task_vars[name]) if name in task_vars else default
 
     def _send_images(
-        self,
-        one: Planned,
-        state: Mapping[str, Any],
-        request: Dict[str, Any],
-        task_vars: Mapping[str, Any],
-    ) -> None:
+        self, several: Sequence[Planned], state: Mapping[str, Any], task_vars: Mapping[str, Any]
+    ) -> Dict[str, Any]:
+        """Send what the missing images of all components are made of: each context once."""
+        task = str(self._task.args["name"])
         shipping = Shipping(
             lambda path: seam.send_file(self, path),
-            lambda line: seam.say(task_vars, "{0}: {1}".format(one.name, line)),
+            lambda line: seam.say(task_vars, "{0}: {1}".format(task, line)),
             str(self._variable("landfall_image_archives", task_vars, "")),
             str(self._variable("landfall_context_limit", task_vars, "1GB")),
         )
         offline = self._variable("landfall_images", task_vars, "registry") == "offline"
         try:
-            request["builds"], request["archives"] = shipping.images(
-                one.plan.missing_images, one.options["build"], state["images"], offline
-            )
+            missing = {image for one in several for image in one.plan.missing_images}
+            known = [build for one in several for build in one.options["build"]]
+            builds, archives = shipping.images(missing, known, state["images"], offline)
         except (ShippingError, ContextError, OSError, ValueError) as error:
-            raise AnsibleActionFail("{0}: {1}; nothing was changed".format(one.name, error)) from error
+            raise AnsibleActionFail("{0}: {1}; nothing was changed".format(task, error)) from error
+        return {"builds": builds, "archives": archives}
 
     def _report(self, name: str, task_vars: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         if answer.get("failed"):
@@ -181,15 +193,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 def together(result: Dict[str, Any], answer: Mapping[str, Any]) -> None:
     """Add the ``answer`` of one component's trip to the result of a task that may stand for several."""
     told = dict(answer)
+    told["changed"] = bool(result["changed"] or answer.get("changed"))
+    took = answer.get("seconds", {})
+    phases = dict.fromkeys([*result["seconds"], *took])
+    told["seconds"] = {phase: round(result["seconds"].get(phase, 0.0) + took.get(phase, 0.0), 2) for phase in phases}
     if result["action"] != planning.NONE:
-        told.update(
-            changed=bool(result["changed"] or answer.get("changed")),
-            action=result["action"] if answer.get("action") in (planning.NONE, result["action"]) else "several",
-            seconds={
-                phase: round(result["seconds"].get(phase, 0.0) + answer.get("seconds", {}).get(phase, 0.0), 2)
-                for phase in [*result["seconds"], *answer.get("seconds", {})]
-            },
-        )
+        same = answer.get("action", planning.NONE) in (planning.NONE, result["action"])
+        told["action"] = result["action"] if same else "several"
+    for key, joint in (("msg", "; "), ("undone", "; "), ("logs", "\n")):
+        if result.get(key) and answer.get(key):
+            told[key] = joint.join([str(result[key]), str(answer[key])])
     for key in ("reasons", "notes", "diff"):
         told[key] = [*result[key], *answer.get(key, [])]
     result.update(told)

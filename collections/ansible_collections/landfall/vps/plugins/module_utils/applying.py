@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, ownership, rollout, timers
+from ansible_collections.landfall.vps.plugins.module_utils import compose, handover, ownership, rollout, timers
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
@@ -105,6 +105,8 @@ def carry_out(
 ) -> None:
     """Do to containers what was planned: ``work`` is ``{up, force, reload, receivers}``, see ``plan.Plan``.
 
+    ``takes`` says what is taken over from another component (``handover``).
+
     Raises CommandFailed, Unproven, DockerError or OSError.
     """
     meta = record["meta"]
@@ -114,6 +116,7 @@ def carry_out(
         ownership.provide_volumes(docker, store.name, meta)
         project = project_of(store, record)
         rollout.prepare(docker, project, meta, work)
+        handover.make_room(docker, record["containers"], project.name)
         project.up(force_of(work))
     if work.get("reload"):
         reload_component(docker, meta, network["name"], sorted(record["containers"]))
@@ -130,6 +133,12 @@ def prove_record(docker: Docker, network: str, record: Mapping[str, Any], new: b
     patience = float(meta.get("prove_timeout", 60))
     grace = patience if new else RESTART_PATIENCE
     return prove(docker, sorted(record["containers"]), meta.get("prove") or [], network, patience, restarts=grace)
+
+
+def commit(store: Store, docker: Docker, record: Mapping[str, Any], work: Mapping[str, Any]) -> None:
+    """What was proven is what is known of it from now on."""
+    store.write_record({**record, **applied(record["containers"], docker)})
+    handover.conclude(store.root, work.get("takes"))
 
 
 def project_of(store: Store, record: Mapping[str, Any]) -> compose.Project:

@@ -79,6 +79,7 @@ class Project:
     def __init__(self, folder: str, timeout: float, name: str = "") -> None:
         self.folder = folder
         self.timeout = timeout
+        self.name = name or os.path.basename(folder).replace("_", "-")
         self._base = [
             "docker",
             "compose",
@@ -87,7 +88,7 @@ class Project:
             "--progress",
             "plain",
             "--project-name",  # said, since COMPOSE_PROJECT_NAME would win over the file's own
-            name or os.path.basename(folder).replace("_", "-"),
+            self.name,
             "--project-directory",
             folder,
             "-f",

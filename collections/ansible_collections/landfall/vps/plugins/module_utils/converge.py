@@ -12,9 +12,11 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import (
     compose,
+    handover,
     images,
     ownership,
     pruning,
+    rollout,
     timer_units,
     timers,
 )
@@ -23,7 +25,9 @@ from ansible_collections.landfall.vps.plugins.module_utils import plan as planni
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
     applied,
     carry_out,
+    commit,
     make_drop_in_folders,
+    project_of,
     prove_record,
     reload_component,
     tell_receivers,
@@ -53,7 +57,9 @@ class Failed(Exception):
 class Converger:
     """One component on one VPS. ``request`` is what the controller sent, see the action plugin ``component``."""
 
-    def __init__(self, request: Mapping[str, Any], docker: Optional[Docker] = None) -> None:
+    def __init__(
+        self, request: Mapping[str, Any], docker: Optional[Docker] = None, provided: Optional[Dict[str, str]] = None
+    ) -> None:
         self.request = request
         self.root: str = request["root"]
         self.desired = desired_from(request["desired"])
@@ -65,6 +71,8 @@ class Converger:
         self.seconds: Dict[str, float] = {}
         self.notes: List[str] = []
         self.staged = ""
+        self.provided = {} if provided is None else provided
+        """Why an image could not be had, of those that another component of this trip has asked for, or nothing."""
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -77,7 +85,15 @@ class Converger:
             containers = ownership.inspect(survey(self.root, self.docker), self.request["claim"], record)
             images = {tag: image["id"] for tag, image in self.docker.images().items()}
         running = timer_units.states(self.root, {self.desired.name: record} if record else {})
-        return planning.Actual(self.store.marks(), containers, images, record, running)
+        takes = self._takes() if record is None and self.desired.present else None
+        part_of = takes["component"] if takes else ""
+        return planning.Actual(self.store.marks(), containers, images, record, running, part_of)
+
+    def _takes(self) -> Optional[Dict[str, Any]]:
+        """What is taken over from the component that had these containers before, see ``handover``."""
+        name = self.desired.name
+        group = planning.group_of(name, {"meta": self.meta})
+        return handover.taken(read_records(self.root), name, group, self.desired.containers)
 
     def diff(self, plan: planning.Plan) -> List[Dict[str, str]]:
         """Before and after of every file; of secrets only that they differ."""
@@ -107,13 +123,21 @@ class Converger:
             self.seconds[phase] = round(self.seconds.get(phase, 0.0) + time.monotonic() - started, 2)
 
     def _images(self, plan: planning.Plan) -> None:
+        builds = self.request.get("builds") or []
         for image in plan.missing_images:
-            how = images.provide_image(
-                image,
-                self.request.get("builds") or [],
-                self.request.get("archives") or {},
-                self.meta.get("image_timeout", 1800),
-            )
+            twins = [build["twin"] for build in builds if build["image"] == image and build.get("twin")]
+            for failed in [name for name in (image, *twins) if name in self.provided]:
+                raise compose.CommandFailed(self.provided[failed])  # the parts of a context can be read once
+            try:
+                how = images.provide_image(
+                    image,
+                    builds,
+                    self.request.get("archives") or {},
+                    self.meta.get("image_timeout", 1800),
+                )
+            except compose.CommandFailed as error:
+                self.provided[image] = str(error)
+                raise
             self.notes.append("image {0} {1}".format(image, how))
 
     def _stage(self) -> None:
@@ -216,7 +240,8 @@ class Converger:
 
     def _swap_apply_prove(self, plan: planning.Plan) -> None:
         record = self.store.record()
-        placing = record is None or not record["proven"]
+        takes = self._takes() if record is None else None
+        placing = not takes and (record is None or not record["proven"])
         if not placing:
             self._timed("needs", self._needs)
         journal = Journal(self.store)
@@ -228,6 +253,7 @@ class Converger:
             "run": self.request["run"],
             "new_volumes": ownership.missing_volumes(self.docker, self.meta.get("volumes") or []),
             "keep_volumes": bool(self.request.get("keep_volumes")),
+            **({"takes": takes} if takes else {}),
         }
         new = record_of(self.desired, self.docker, self.request["who"], proven=not placing)
         begun = False
@@ -243,7 +269,7 @@ class Converger:
             self._timed("apply", lambda: carry_out(self.store, self.docker, self.network, new, work))
             proof = self._timed("prove", lambda: prove_record(self.docker, self.network["name"], new))
             self.notes += proof["told"]
-            self.store.write_record({**new, **applied(new["containers"], self.docker)})
+            commit(self.store, self.docker, new, work)
         except Troubles as error:
             if not begun:
                 raise Failed(in_words(error), "nothing of {0} was changed".format(self.desired.name)) from error
@@ -268,7 +294,8 @@ class Converger:
 
     def _needs(self) -> None:
         known = read_records(self.root)
-        unproven = {n for n in self.meta.get("needs") or [] if n in known and not known[n]["proven"]}
+        here = {**known, self.desired.name: {"meta": self.meta}}
+        unproven = {n for n in planning.needed(self.desired.name, here) if not known[n]["proven"]}
         if not unproven:
             return
         settling = Settling(self.root, self.network, self.docker, self.request["run"])
@@ -282,6 +309,8 @@ class Converger:
         make_drop_in_folders(self.root, self.desired.name, self.meta)
         self.store.write_record({**record, "start": dict(work)})
         ownership.provide_volumes(self.docker, self.desired.name, self.meta)
+        # Before anything that mounts them is started, be it of another component
+        rollout.own_volumes(self.docker, project_of(self.store, record), self.meta)
         if work["reload"] and not work["up"]:
             reload_component(self.docker, self.meta, self.network["name"], sorted(self.desired.containers))
         tell_receivers(self.root, self.docker, self.network["name"], self.desired.name, work["receivers"])
@@ -310,6 +339,7 @@ def record_of(desired: planning.Desired, docker: Docker, who: str, proven: bool)
     containers = {name: {"service": c.service, "image": c.image} for name, c in desired.containers.items()}
     return {
         "name": desired.name,
+        "group": planning.group_of(desired.name, {"meta": desired.meta}),
         "digest": desired.digest,
         "files": dict(desired.files),
         **applied(containers, docker),

@@ -37,8 +37,13 @@ class Foreign(compose.Refused):
     """Something on the VPS has one of our names and is somebody else's. Nothing was changed."""
 
 
-def project_name(component: str, prefix: str = "") -> str:
-    """The Compose project of a component."""
+def project_name(component: str, prefix: str = "", group: str = "") -> str:
+    """The Compose project of a component.
+
+    That of a group's member has an underscore, which no other has: ``app_web`` for ``app-web`` of ``app``.
+    """
+    if group and component.startswith(group + "-"):
+        return "{0}{1}_{2}".format(prefix, group.replace("_", "-"), component[len(group) + 1 :])
     return prefix + component.replace("_", "-")
 
 

@@ -24,6 +24,8 @@ REMOVED = "removed"
 ROLLED_BACK = "rolled_back"
 OWN_FOLDERS = ("config", "secrets", "units")
 """Folders of a component that are strictly kept; no container sees the last one, which is for systemd."""
+HEALTHY, STARTED, COMPLETED = "healthy", "started", "completed"
+"""Under which condition a component may start after one that it needs: what serves is healthy, and ended if it ends."""
 WELL = ("healthy", "starting", "done", "unasked")
 """What ``well`` says of containers that are as they should be, or are about to be."""
 
@@ -73,7 +75,8 @@ class Actual:
 
     ``files``: fingerprints of what lies in its folder, and of the drop-ins that its record names. ``containers``:
     name to ``{id, image_id, state, config_hash}``. ``images``: tag to image id, of all images on the VPS.
-    ``record``: what an earlier run applied, or None. ``timers``: unit to its state in systemd.
+    ``record``: what an earlier run applied, or None. ``timers``: unit to its state in systemd. ``part_of``: the
+    component that has its containers until now.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +84,7 @@ class Actual:
     images: Mapping[str, str] = field(default_factory=dict)
     record: Optional[Mapping[str, Any]] = None
     timers: Mapping[str, str] = field(default_factory=dict)
+    part_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,28 @@ def main_of(record: Mapping[str, Any]) -> str:
     """``main_container`` of a component by its record."""
     services = {name: str(found["service"]) for name, found in record["containers"].items()}
     return main_container(str(record.get("name", "")), services, str((record.get("meta") or {}).get("main", "")))
+
+
+def group_of(name: str, record: Mapping[str, Any]) -> str:
+    """The group of a component, which is the name of its role: what one role deploys belongs together."""
+    return str(record.get("group") or (record.get("meta") or {}).get("role") or name)
+
+
+def needed(name: str, records: Mapping[str, Mapping[str, Any]]) -> Dict[str, str]:
+    """The recorded components that component ``name`` needs, each with the condition under which it may start.
+
+    A group is needed by its name, which then means all its members; within a group a name is that of a component.
+    """
+    record = records.get(name) or {}
+    found: Dict[str, str] = {}
+    for item in (record.get("meta") or {}).get("needs") or []:
+        wanted, condition = (item, HEALTHY) if isinstance(item, str) else (item["name"], item["condition"])
+        own = group_of(name, record) == wanted
+        members = [other for other in records if not own and group_of(other, records[other]) == wanted]
+        for other in members or [wanted]:
+            if other in records and other != name and found.get(other, STARTED) == STARTED:
+                found[other] = condition
+    return found
 
 
 def in_order(needs: Mapping[str, Iterable[str]], only: Optional[Iterable[str]] = None) -> List[str]:
@@ -292,7 +318,8 @@ def plan(desired: Desired, actual: Actual) -> Plan:
 
     recreate, start = _container_faults(desired, actual)
     if actual.record is None:
-        recreate.insert(0, "containers exist that no finished run left here")
+        before = "it was part of component {0}".format(actual.part_of) if actual.part_of else ""
+        recreate.insert(0, before or "containers exist that no finished run left here")
     compose_changed = "{0}/compose.yaml".format(desired.name) in own
     apart = ("{0}/compose.yaml".format(desired.name), "{0}/units/".format(desired.name))
     config = [path for path in own if not path.startswith(apart)]

@@ -7,10 +7,17 @@ import os
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 STATE_DIR = ".state"
-RECORD_FORMAT = 1
-SHAPE: Dict[str, type] = {"name": str, "files": dict, "containers": dict, "meta": dict, "proven": bool}
+RECORD_FORMAT = 2
+SHAPE: Dict[str, type] = {"name": str, "group": str, "files": dict, "containers": dict, "meta": dict, "proven": bool}
 """What every record has, and of which type."""
-MIGRATIONS: Dict[int, Callable[[Dict[str, Any]], Dict[str, Any]]] = {}
+
+
+def _with_group(record: Dict[str, Any]) -> Dict[str, Any]:
+    """2026-11-27: components that one role deploys are a group. Of one with several services see ``handover``."""
+    return {**record, "group": (record.get("meta") or {}).get("role") or record.get("name")}
+
+
+MIGRATIONS: Dict[int, Callable[[Dict[str, Any]], Dict[str, Any]]] = {1: _with_group}
 """Format number to the function that makes a record of the next format of it."""
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, ownership, timers
+from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, handover, ownership, timers
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.journal import BadJournal, Journal
@@ -55,15 +55,20 @@ def _undo(
     touched = entry["phase"] != journals.SWAP
     if touched:
         journal.enter(journals.UNDO)
+    takes = work.get("takes")
     if before is None:
         new = {**(entry["intent"].get("record") or store.record() or {}), "start": work}
         timers.converge(store.root, store.name, {})
+        if takes:  # what has its names may be the version before
+            new["containers"] = {}
         said = ownership.undo_first_start(docker, store.root, store.name, new, run)
         journal.replay()
     else:
         journal.replay()
         said = "the previous files were restored"
     try:
+        if takes and touched:
+            said = _give_back(store.root, docker, network, takes)
         if before is not None and touched:
             known = {"*", *(c["service"] for c in before["containers"].values())}
             back = {**work, "back": True, "receivers": [], "force": [s for s in applying.force_of(work) if s in known]}
@@ -93,6 +98,25 @@ def kept(record: Mapping[str, Any]) -> str:
     """What going back does not take back: whatever the release command did, such as migrations."""
     ran = [" ".join(str(word) for word in item["argv"]) for item in (record.get("meta") or {}).get("release") or []]
     return "\nwhat '{0}' did is not taken back".format("', '".join(ran)) if ran else ""
+
+
+def _give_back(root: str, docker: Docker, network: Mapping[str, Any], takes: Mapping[str, Any]) -> str:
+    """Let the component that had the containers before have them again. Raises Troubles."""
+    store, record = Store(root, takes["component"]), handover.take_back(root, takes)
+    if record is None:
+        return "{0}, which it was part of, is gone".format(store.name)
+    meta, project = record["meta"], applying.project_of(store, record)
+    patience = float(meta.get("prove_timeout", 60))
+    names = [name for name in sorted(takes["containers"]) if name not in (meta.get("one_shots") or [])]
+    there = docker.containers()
+    for name in names:
+        if (there.get(name) or {}).get("state") != "running":
+            project.up_one(takes["containers"][name]["service"], False, patience)
+    probes = [item for item in meta.get("prove") or [] if item.get("service") in names]
+    part = {"containers": dict.fromkeys(names), "meta": {**meta, "prove": probes}}
+    took = applying.prove_record(docker, network["name"], part)
+    form = "the previous version, part of {0}, was restored and serves again (proven in {1} s)"
+    return form.format(store.name, took["seconds"])
 
 
 def recover(root: str, docker: Docker, network: Mapping[str, Any]) -> List[str]:
@@ -135,7 +159,7 @@ def _conclude(store: Store, docker: Docker, network: Mapping[str, Any], journal:
         try:
             applying.carry_out(store, docker, network, intent["record"], intent["work"])
             applying.prove_record(docker, network["name"], intent["record"])
-            store.write_record({**intent["record"], **applying.applied(intent["record"]["containers"], docker)})
+            applying.commit(store, docker, intent["record"], intent["work"])
             journal.close()
         except Troubles as error:
             return "what a run that died had begun does not serve ({0}); {1}".format(

@@ -9,6 +9,7 @@ import tarfile
 import urllib.parse
 from typing import Any, Dict, List, Mapping, Tuple
 
+from ansible_collections.landfall.vps.plugins.module_utils import handover
 from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed, Project
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 
@@ -20,7 +21,9 @@ def prepare(docker: Docker, project: Project, meta: Mapping[str, Any], work: Map
 
     Going back to an earlier version, work says ``back``: its release command already ran when it was new.
     """
-    own_volumes(docker, project, meta)
+    takes = work.get("takes")
+    if not takes:  # volumes that are taken over have their owner
+        own_volumes(docker, project, meta)
     if not work.get("back"):
         for item in meta.get("release") or []:
             _release(project, item)
@@ -28,7 +31,11 @@ def prepare(docker: Docker, project: Project, meta: Mapping[str, Any], work: Map
     for group in meta.get("rolling") or []:
         if all((running.get(name) or {}).get("state") == "running" for name in group["containers"]):
             force = [str(service) for service in work.get("force") or []] if work.get("force") is not True else ["*"]
-            _in_turn(project, group["services"], force, float(meta.get("prove_timeout", 60)))
+            for service, container in zip(group["services"], group["containers"]):
+                # One after another, each when the one before is well; where nothing differs, nothing happens
+                handover.make_room(docker, [container], project.name)
+                again = "*" in force or service in force
+                project.up_one(service, again, float(meta.get("prove_timeout", 60)))
 
 
 def _release(project: Project, item: Mapping[str, Any]) -> None:
@@ -41,12 +48,6 @@ def _release(project: Project, item: Mapping[str, Any]) -> None:
                 item["service"], " ".join(argv), error
             )
         ) from error
-
-
-def _in_turn(project: Project, services: List[str], force: List[str], patience: float) -> None:
-    """Replace replicas one after another, each when the one before is well; where nothing differs, nothing happens."""
-    for service in services:
-        project.up_one(service, "*" in force or service in force, patience)
 
 
 # -- volumes ------------------------------------------------------------------------------------------------------
@@ -64,6 +65,8 @@ def own_volumes(docker: Docker, project: Project, meta: Mapping[str, Any]) -> No
             continue
         user = item.get("user") or _image_user(docker, item["image"])
         if os.stat(place).st_uid == ROOT and user.split(":")[0] in ("", "0", "root"):
+            continue
+        if user.split(":")[0] == str(os.stat(place).st_uid):
             continue
         if not os.listdir(place):
             project.create([item["service"]])
@@ -126,8 +129,10 @@ def _give(place: str, old: int, uid: int, gid: int) -> None:
     os.chown(place, uid, gid)
 
 
-def owners(document: Mapping[str, Any], containers: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def owners(document: Mapping[str, Any], containers: Mapping[str, Any], only: Any = True) -> List[Dict[str, Any]]:
     """``volume_owners`` of a record, from a compose file: for each named volume the first service that mounts it.
+
+    ``only`` is True for all volumes, or names those that it is about.
 
     ``containers`` maps a container's name to what has ``service`` and ``image``.
     """
@@ -137,7 +142,7 @@ def owners(document: Mapping[str, Any], containers: Mapping[str, Any]) -> List[D
         options = (document.get("services") or {})[one.service]
         for volume in options.get("volumes") or []:
             parts = str(volume).split(":")
-            if parts[0] in names and parts[2:] != ["ro"]:
+            if parts[0] in names and parts[2:] != ["ro"] and (only is True or parts[0] in only):
                 item = {"container": container, "service": one.service, "image": one.image}
                 user = str(options.get("user") or "")
                 found.setdefault(names[parts[0]], {**item, "volume": names[parts[0]], "user": user})
@@ -147,6 +152,7 @@ def owners(document: Mapping[str, Any], containers: Mapping[str, Any]) -> List[D
 def described(options: Mapping[str, Any], document: Mapping[str, Any], containers: Mapping[str, Any]) -> Dict[str, Any]:
     """What is to be known of how a component is brought up, for its record; only what there is."""
     names = {container.service: name for name, container in containers.items()}
+    own = options.get("own_volumes")
     once = {names[key] for key, service in document["services"].items() if service.get("restart") in ("no", False)}
     found: Dict[str, Any] = {
         "one_shots": sorted(once),
@@ -160,6 +166,6 @@ def described(options: Mapping[str, Any], document: Mapping[str, Any], container
             {"services": services, "containers": [names[service] for service in services]}
             for services in options.get("rolling") or []
         ],
-        "volume_owners": owners(document, containers) if options.get("own_volumes") else [],
+        "volume_owners": owners(document, containers, own) if own else [],
     }
     return {key: value for key, value in found.items() if value}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Semaphore
-from typing import Any, Dict, Iterable, Mapping, Optional, Set
+from threading import Event, Semaphore
+from typing import Any, Dict, Iterable, Mapping, Optional, Set, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import ownership, rollout, timers
+from ansible_collections.landfall.vps.plugins.module_utils import handover, ownership, rollout, timers
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
     applied,
@@ -35,15 +35,16 @@ def start_ahead(root: str, docker: Docker) -> None:
     """
     records, running = read_records(root), docker.containers()
 
-    def healthy(name: str) -> bool:
-        names = (records.get(name) or {}).get("containers") or {}
-        return all((running.get(container) or {}).get("health") == "healthy" for container in names)
+    def fulfilled(name: str, condition: str) -> bool:
+        names, meta = records[name]["containers"], records[name]["meta"]
+        wanted = {planning.STARTED: planning.WELL, planning.COMPLETED: ("done",)}.get(condition, ("healthy",))
+        return all(planning.well(container, running.get(container) or {}, meta) in wanted for container in names)
 
     for name, record in sorted(records.items()):
         start = record.get("start") or {}
         waiting = start.get("up") and not start.get("force") and not start.get("ahead")
         waiting = waiting and not record["meta"].get("release")  # which comes before any start
-        if waiting and all(healthy(needed) for needed in record["meta"].get("needs") or [] if needed in records):
+        if waiting and all(fulfilled(*needed) for needed in planning.needed(name, records).items()):
             store = Store(root, name)
             project = project_of(store, record)
             rollout.own_volumes(docker, project, record["meta"])
@@ -60,36 +61,46 @@ class Settling:
         self.network = network
         self.docker = docker or Docker()
         self._starts = Semaphore(STARTS_AT_ONCE)
+        self._begun: Dict[str, Event] = {}
 
     def run(self, only: Optional[Set[str]] = None) -> Dict[str, Dict[str, Any]]:
         """Settle every component that is not proven, or ``only`` some of them and what those need.
 
         Returns ``{name: {seconds, told}}``, for one that does not serve ``{name: {failed, undone, logs}}``.
         """
-        records = {name: record for name, record in read_records(self.root).items() if not record.get("proven")}
-        order = planning.in_order({name: record["meta"].get("needs") or [] for name, record in records.items()}, only)
+        known = read_records(self.root)
+        records = {name: record for name, record in known.items() if not record.get("proven")}
+        needs = {name: planning.needed(name, known) for name in records}
+        order = planning.in_order(needs, only)
         if not order:
             return {}
         ownership.provide_network(self.docker, self.network)
         # A thread for each: those that wait for what they need must not keep it from starting
         with ThreadPoolExecutor(max_workers=len(order)) as pool:
             futures: Dict[str, Future[Dict[str, Any]]] = {}
+            self._begun = {name: Event() for name in order}
             for name in order:
-                needs = {n: futures[n] for n in records[name]["meta"].get("needs") or [] if n in futures}
-                futures[name] = pool.submit(self._outcome, name, records[name], needs)
+                first = {n: (futures[n], condition) for n, condition in needs[name].items() if n in futures}
+                futures[name] = pool.submit(self._outcome, name, records[name], first)
             return {name: future.result() for name, future in futures.items()}
 
     def _outcome(
-        self, name: str, record: Dict[str, Any], needs: Mapping[str, Future[Dict[str, Any]]]
+        self, name: str, record: Dict[str, Any], needs: Mapping[str, Tuple[Future[Dict[str, Any]], str]]
     ) -> Dict[str, Any]:
         store = Store(self.root, name)
         try:
-            for needed, future in needs.items():
+            for needed, (future, condition) in needs.items():
+                if condition == planning.STARTED:
+                    self._begun[needed].wait()
+                    if not future.done():
+                        continue
                 if "failed" in future.result():
                     raise Unproven("{0}, which it needs, does not serve".format(needed))
             return self._settle(store, record)
         except Troubles as error:
             return {"failed": "{0}: {1}".format(name, in_words(error)), **self._give_up(store, record)}
+        finally:
+            self._begun[name].set()
 
     def _give_up(self, store: Store, record: Mapping[str, Any]) -> Dict[str, str]:
         try:
@@ -98,9 +109,10 @@ class Settling:
             logs = "its log cannot be read: {0}".format(error)
         return {"undone": undo(store, self.docker, self.network, self.by), "logs": logs}
 
-    def _all_run(self, names: Iterable[str]) -> bool:
+    def _all_run(self, names: Iterable[str], project: str) -> bool:
         running = self.docker.containers()
-        return all((running.get(name) or {}).get("state") == "running" for name in names)
+        found = [running.get(name) or {} for name in names]
+        return all(one.get("state") == "running" and one.get("project") == project for one in found)
 
     def _settle(self, store: Store, record: Dict[str, Any]) -> Dict[str, Any]:
         meta, start = record["meta"], record.get("start") or {}
@@ -110,9 +122,11 @@ class Settling:
             ownership.provide_volumes(self.docker, store.name, meta)
             project = project_of(store, record)
             with self._starts:
-                if not (start.get("ahead") and project.wait() and self._all_run(record["containers"])):
+                if not (start.get("ahead") and project.wait() and self._all_run(record["containers"], project.name)):
                     rollout.prepare(self.docker, project, meta, start)
+                    handover.make_room(self.docker, record["containers"], project.name)
                     project.up(force_of(start))
+        self._begun[store.name].set()
         # Only what a run that died did not tell them
         tell_receivers(self.root, self.docker, self.network["name"], store.name, start.get("receivers") or [])
         took = prove_record(self.docker, self.network["name"], record, new=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
+from ansible_collections.landfall.vps.plugins.module_utils import handover
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.compose import Refused
 from ansible_collections.landfall.vps.plugins.module_utils.converge import Converger, Failed
@@ -19,17 +20,51 @@ UMASK = 0o022
 """Modes are set wherever they matter; this is for what programs like Compose make on their own."""
 
 
+def components(requests: Sequence[Mapping[str, Any]], check_mode: bool, with_diff: bool) -> Dict[str, Any]:
+    """Bring components to what ``requests`` say, one after another, each whatever becomes of the others.
+
+    Returns ``{components}``, name to an Ansible result. An image is provided once. A component that another one could
+    not leave (``handover``) stays as it is.
+    """
+    outcomes: Dict[str, Dict[str, Any]] = {}
+    provided: Dict[str, str] = {}
+    kept: Dict[str, Set[str]] = {}
+    for request in requests:
+        desired, root = request["desired"], str(request["root"])
+        name, group = desired["name"], planning.group_of(desired["name"], {"meta": desired["meta"]})
+        before = handover.predecessor(read_records(root), name, group, desired["containers"])
+        if name in kept:
+            form = "it stays as it is, since {0} still run{1} as part of it"
+            note = form.format(", ".join(sorted(kept[name])), "s" if len(kept[name]) == 1 else "")
+            outcomes[name] = {**_result(), "notes": [note]}
+            continue
+        again = bool(request.get("resumed")) or bool(outcomes)
+        outcomes[name] = _one({**request, "resumed": again}, check_mode, with_diff, provided)
+        if outcomes[name].get("failed") and before:
+            kept.setdefault(before, set()).add(name)
+        if outcomes[name].get("busy"):
+            break
+    if requests and not check_mode and any(result.get("failed") for result in outcomes.values()):
+        _give_back(Converger(requests[0]))
+    return {"components": outcomes}
+
+
 def component(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> Dict[str, Any]:
     """Bring one component to what ``request`` says, or under check mode rehearse that; returns an Ansible result."""
+    result: Dict[str, Any] = components([request], check_mode, with_diff)["components"][request["desired"]["name"]]
+    return result
+
+
+def _result() -> Dict[str, Any]:
+    return {"changed": False, "action": planning.NONE, "reasons": [], "notes": [], "seconds": {}}
+
+
+def _one(
+    request: Mapping[str, Any], check_mode: bool, with_diff: bool, provided: Optional[Dict[str, str]] = None
+) -> Dict[str, Any]:
     os.umask(UMASK)
-    worker = Converger(request)
-    result: Dict[str, Any] = {
-        "changed": False,
-        "action": planning.NONE,
-        "reasons": [],
-        "notes": worker.notes,
-        "seconds": worker.seconds,
-    }
+    worker = Converger(request, provided=provided)
+    result = {**_result(), "notes": worker.notes, "seconds": worker.seconds}
     try:
         if check_mode:
             plan = _planned(worker, result, with_diff)
@@ -49,8 +84,8 @@ def component(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> 
     except (Refused, Locked, *Troubles) as error:
         result.update(changed=False, action=planning.NONE)
         result.update(failed=True, msg="{0}: {1}; nothing was changed".format(worker.desired.name, in_words(error)))
-    if result.get("failed") and not check_mode:
-        _give_back(worker)
+        if isinstance(error, Locked):
+            result["busy"] = True
     return result
 
 

@@ -28,10 +28,24 @@ options:
     type: int
     default: 0
   needs:
-    description: Components that must be proven before this one starts.
+    description:
+      - Components that must serve before this one starts, by name, or C({name, condition}) with the condition
+        C(healthy), C(started) or C(completed). The name of a role means all components that it deploys.
     type: list
-    elements: str
+    elements: raw
     default: []
+  components:
+    description:
+      - The components that this task deploys instead of one, each a map with its C(name) and any option that differs
+        from the task's own. All are rendered from the same templates, to which C(values) says what differs, and each is
+        planned, proven and undone alone. They are a group by the task's C(name). One that is no longer listed is
+        removed. The names are C(<name>) or begin with C(<name>-).
+    type: list
+    elements: dict
+  values:
+    description: Variables that the templates see beside those of the host.
+    type: dict
+    default: {}
   secrets:
     description:
       - More files below C(secrets/), path to content, for a role whose secrets are named in the inventory. Like those
@@ -161,8 +175,8 @@ options:
   own_volumes:
     description: >-
       Whether a named volume that belongs to root as it was made is given to the user of the first service that mounts
-      it.
-    type: bool
+      it; or a list of the volumes of which this is so.
+    type: raw
     default: false
   release:
     description: >-

@@ -11,6 +11,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import ownership
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
+from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, specs
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import RenderError, names_in, rendered_compose
 from ansible_collections.landfall.vps.plugins.plugin_utils.stack import Stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
@@ -20,8 +21,8 @@ COMPONENT = "landfall.vps.component"
 
 def _names(
     templar: Templar, loader: DataLoader, roles: str, role: str, task_vars: Mapping[str, Any], stack: Stack
-) -> Tuple[List[str], List[str]]:
-    """(containers, volumes) of a role's component as its compose file declares them. Raises what rendering raises."""
+) -> List[Tuple[str, List[str], List[str]]]:
+    """(project, containers, volumes) of a role's components as their compose files say. Raises as rendering does."""
     place = os.path.join(roles, role)
     tasks = seam.load_trusted(loader, os.path.join(place, "tasks", "main.yml"))
     task = next(task for task in tasks if COMPONENT in task)
@@ -31,7 +32,12 @@ def _names(
     def render_text(source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
         return render_file(templar, place, source, folders, {**values, **more}, delimiters)
 
-    return names_in(*rendered_compose(role, place, render_text), stack.external_volumes)
+    found = []
+    for options in specs(seam.templar_with(templar, values).template(task[COMPONENT])):
+        project = stack.project(options["name"], options.get("group") or "")
+        text = rendered_compose(options["name"], place, render_text, project, options["values"])
+        found.append((project, *names_in(*text, stack.external_volumes)))
+    return found
 
 
 def clashes(
@@ -57,10 +63,10 @@ def clashes(
         if not boolean(templar.template(task_vars.get(role + "_enabled", True)), strict=False):
             continue
         try:
-            containers, volumes = _names(templar, loader, roles_folder, role, task_vars, stack)
-        except (AnsibleError, TemplateError, RenderError, OSError, StopIteration):
-            containers, volumes = [stack.project(role)], []
+            wanted = _names(templar, loader, roles_folder, role, task_vars, stack)
+        except (AnsibleError, TemplateError, RenderError, PlanError, OSError, StopIteration):
+            wanted = [(stack.project(role), [stack.project(role)], [])]
         network = "" if stack.external_network else stack.network
-        wanted = (stack.project(role), containers, volumes, network)
-        faults.update(dict.fromkeys(ownership.clashes(state, stack.name, *wanted)))
+        for names in wanted:
+            faults.update(dict.fromkeys(ownership.clashes(state, stack.name, *names, network)))
     return list(faults)

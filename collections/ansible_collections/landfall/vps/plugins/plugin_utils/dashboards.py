@@ -7,7 +7,7 @@ import os
 from typing import Callable, Dict, Iterable, List, Mapping, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils import dashboards
-from ansible_collections.landfall.vps.plugins.plugin_utils.render import hyphens
+from ansible_collections.landfall.vps.plugins.plugin_utils.targets import hyphens
 
 
 def _dashboards(folder: str) -> Dict[str, bytes]:

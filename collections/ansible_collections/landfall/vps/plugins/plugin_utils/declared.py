@@ -12,6 +12,7 @@ import os
 from typing import Any, Callable, Dict, Iterable, List, Mapping
 
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.landfall.vps.plugins.module_utils.plan import group_of
 from ansible_collections.landfall.vps.plugins.plugin_utils import quick_yaml, seam
 from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import selected
 
@@ -81,7 +82,7 @@ def is_there(
     select it or an earlier run deployed it. What the play does not name is where the records on the VPS, ``recorded``
     (component to record), have it. ``resolve`` replaces the templates of a value.
     """
-    known = name in recorded or any((record.get("meta") or {}).get("role") == name for record in recorded.values())
+    known = name in recorded or any(group_of(other, record) == name for other, record in recorded.items())
     roles = seam.roles_of_play(variables)
     if name not in roles:
         return known

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence, Set
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar
-from ansible_collections.landfall.vps.plugins.module_utils import ownership
+from ansible_collections.landfall.vps.plugins.module_utils import handover, ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
 from ansible_collections.landfall.vps.plugins.plugin_utils import declared, stack
@@ -57,13 +57,50 @@ class Planned:
         }
 
 
-def specs(args: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """The options of each component that a task with these (templated) arguments stands for. Raises PlanError."""
-    checked = ArgumentSpecValidator(COMPONENT).validate(args)
+def _checked(args: Mapping[str, Any]) -> Dict[str, Any]:
+    checked = ArgumentSpecValidator(COMPONENT).validate(dict(args))
     if checked.error_messages:
-        raise PlanError("landfall.vps.component: {0}".format("; ".join(checked.error_messages)))
+        name = args.get("name") or "a component without a name"
+        raise PlanError("landfall.vps.component: {0}: {1}".format(name, "; ".join(checked.error_messages)))
     # Plain values: Ansible's tagged strings are foreign to YAML dumpers, and tags mean nothing on the VPS
-    return [json.loads(json.dumps(checked.validated_parameters))]
+    plain: Dict[str, Any] = json.loads(json.dumps(checked.validated_parameters))
+    return plain
+
+
+def specs(args: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The options of each component that a task with these (templated) arguments stands for. Raises PlanError.
+
+    Those of a group say so by ``group``; of one that is to be absent it is the task's name alone.
+    """
+    whole = _checked(args)
+    items = whole.pop("components")
+    if items is None:
+        return [whole]
+    group = whole["name"]
+    if whole["state"] == "absent":
+        return [{**whole, "group": group}]
+    common = {key: value for key, value in args.items() if key != "components"}
+    found: List[Dict[str, Any]] = []
+    for item in items:
+        name = str(item.get("name") or "")
+        if name != group and not name.startswith(group + "-"):
+            raise PlanError("{0}: component '{1}' of this group must begin with {0}-".format(group, name))
+        if name in [one["name"] for one in found]:
+            raise PlanError("{0}: two components are named {1}".format(group, name))
+        needs = [need for need in whole["needs"] if need not in (item.get("needs") or [])]
+        one = _checked({**common, **item, "needs": [*needs, *(item.get("needs") or [])]})
+        found.append({**one, "group": group})
+    return found
+
+
+def _gone(options: Sequence[Mapping[str, Any]], recorded: Mapping[str, Mapping[str, Any]]) -> List[Dict[str, Any]]:
+    """Options of the members of a group that are deployed and no longer wanted."""
+    group, wanted = options[0].get("group") if options else None, {one["name"] for one in options}
+    return [
+        {**options[0], "name": name, "state": "absent"}
+        for name, record in sorted(recorded.items())
+        if group and planning.group_of(name, record) == group and name not in wanted
+    ]
 
 
 def stack_of(templar: Templar, values: Mapping[str, Any]) -> stack.Stack:
@@ -78,14 +115,23 @@ def plan_task(
 
     ``values`` are the task's variables, which ``templar`` knows, too. Raises PlanError.
     """
-    whole = stack_of(templar, values)
+    whole, wanted = stack_of(templar, values), specs(args)
+    wanted += _gone(wanted, state["records"])
+    for options in wanted:
+        role = str(options["name"]).replace("-", "_")
+        if role != options.get("group", role) and os.path.isdir(os.path.join(os.path.dirname(role_path), role)):
+            form = "{0}: the component {1} would be taken for the role {2}; give the service another name"
+            raise PlanError(form.format(options["group"], options["name"], role))
+    rendered = [_render(templar, options, role_path, whole, values, state) for options in wanted]
     found = []
-    for options in specs(args):
-        rendered = _render(templar, options, role_path, whole, values, state)
-        claim = whole.claim(rendered.desired)
-        actual = _actual(rendered, claim, state)
-        found.append(Planned(options, rendered, planning.plan(rendered.desired, actual), claim, actual))
-    return found
+    for options, one in zip(wanted, rendered):
+        siblings = {name for other in rendered if other is not one for name in other.desired.containers}
+        claim = whole.claim(one.desired)
+        actual = _actual(one, str(options.get("group") or ""), claim, state, siblings)
+        found.append(Planned(options, one, planning.plan(one.desired, actual), claim, actual))
+    # What others leave comes after them
+    left = {one.actual.part_of for one in found}
+    return sorted(found, key=lambda one: one.name in left)
 
 
 def _render(
@@ -117,13 +163,18 @@ def _render(
         raise PlanError("{0}: {1}".format(options["name"], error)) from error
 
 
-def _actual(rendered: Rendered, claim: Mapping[str, Any], state: Mapping[str, Any]) -> planning.Actual:
-    name = rendered.desired.name
+def _actual(
+    rendered: Rendered, group: str, claim: Mapping[str, Any], state: Mapping[str, Any], siblings: Set[str]
+) -> planning.Actual:
+    """The component as it is; ``siblings`` are containers that others of its group have, or take over."""
+    name, wanted = rendered.desired.name, rendered.desired.containers
     record = state["records"].get(name)
     try:
         containers = ownership.inspect(state, claim, record)
     except ownership.Foreign as error:
         raise PlanError("{0}: {1}; nothing was changed".format(name, error)) from error
+    containers = {container: found for container, found in containers.items() if container not in siblings}
     images = {tag: image["id"] for tag, image in state["images"].items()}
     files = planning.select(name, state["files"], record)
-    return planning.Actual(files, containers, images, record, state.get("timers") or {})
+    part_of = handover.predecessor(state["records"], name, group, wanted) if group else ""
+    return planning.Actual(files, containers, images, record, state.get("timers") or {}, part_of)

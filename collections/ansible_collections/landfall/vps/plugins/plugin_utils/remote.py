@@ -21,6 +21,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     dashboards,
     docker_api,
     exposure,
+    handover,
     host,
     images,
     inside,
@@ -96,6 +97,7 @@ CHANGE = (
     ownership,
     pruning,
     timers,
+    handover,
     rollout,
     applying,
     recovery,
@@ -178,11 +180,11 @@ def run_verify(action: ActionBase, python: str, options: Mapping[str, Any]) -> D
     return ask(action, python, program(VERIFY, "verify", [options["root"], options["network"], dict(options)]))
 
 
-def run_component(
-    action: ActionBase, python: str, request: Mapping[str, Any], check_mode: bool, with_diff: bool
+def run_components(
+    action: ActionBase, python: str, requests: Sequence[Mapping[str, Any]], check_mode: bool, with_diff: bool
 ) -> Dict[str, Any]:
-    """The result of bringing one component to what is wanted, see ``trip.component``. Raises what ``ask`` raises."""
-    return ask(action, python, program(CHANGE, "component", [dict(request), check_mode, with_diff]))
+    """What became of each of some components, see ``trip.components``. Raises what ``ask`` raises."""
+    return ask(action, python, program(CHANGE, "components", [[*map(dict, requests)], check_mode, with_diff]))
 
 
 def run_recover(

@@ -20,6 +20,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     timer_files,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.stack import UNPREFIXED, Stack
+from ansible_collections.landfall.vps.plugins.plugin_utils.targets import hyphens, own_jobs, target_files, targets
 
 RenderText = Callable[[str, Mapping[str, Any], Mapping[str, str]], str]
 """(template file, more variables, delimiters) -> rendered text"""
@@ -50,11 +51,6 @@ class Rendered:
     desired: Desired
     contents: Mapping[str, bytes]
     boards: Tuple[str, ...] = ()
-
-
-def hyphens(name: str) -> str:
-    """Container name of a component."""
-    return name.replace("_", "-")
 
 
 def _sources(role_path: str, kind: str) -> Iterator[Tuple[str, str]]:
@@ -135,47 +131,19 @@ def _listed(value: Any) -> List[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def rendered_compose(name: str, role_path: str, render_text: RenderText) -> Tuple[str, str]:
+def rendered_compose(
+    name: str, role_path: str, render_text: RenderText, project: str = "", values: Optional[Mapping[str, Any]] = None
+) -> Tuple[str, str]:
     """(text, template) of a component's compose file. Raises RenderError, or whatever ``render_text`` raises."""
     source = os.path.join(role_path, "templates", "compose.yaml.j2")
-    return _text(render_text, source, {"landfall_component": name}, {}), source
+    known = {"landfall_component": name, "landfall_project": project, **(values or {})}
+    return _text(render_text, source, known, {}), source
 
 
 def names_in(compose_text: str, source: str, external: Tuple[str, ...]) -> Tuple[List[str], List[str]]:
     """(containers, volumes) that a compose file declares as the stack's own. Raises RenderError."""
     document = _document(compose_text, source)
     return list(_containers(document, source)), _volumes(document, source, external)
-
-
-def targets(component: str, scrape: List[Mapping[str, Any]], first: str, node: str) -> List[Dict[str, Any]]:
-    """Entries of a file for discovery (file_sd); ``first`` is the component's container, ``node`` the VPS's name."""
-    result = []
-    for item in scrape:
-        service = item.get("service") or first
-        labels: Dict[str, str] = {"job": item.get("job") or service, "service": service, "component": component}
-        labels["node"] = node
-        if item.get("path") and item["path"] != "/metrics":
-            labels["__metrics_path__"] = item["path"]
-        if item.get("scheme") and item["scheme"] != "http":
-            labels["__scheme__"] = item["scheme"]
-        if item.get("interval"):
-            labels["__scrape_interval__"] = item["interval"]
-        if item.get("timeout"):
-            labels["__scrape_timeout__"] = item["timeout"]
-        labels.update({key: str(value) for key, value in (item.get("labels") or {}).items()})
-        result.append({"targets": ["{0}:{1}".format(item.get("host") or service, item["port"])], "labels": labels})
-    return result
-
-
-def _own_jobs(found: List[Mapping[str, Any]], containers: Mapping[str, Container]) -> List[str]:
-    """The jobs that are there because of this component: not those of targets that another container answers for."""
-    services = {container.service for container in containers.values()}
-    jobs = set()
-    for entry in found:
-        host = entry["targets"][0].rsplit(":", 1)[0]
-        if host in services or "." in host:  # a name with a dot is no container
-            jobs.add(entry["labels"]["job"])
-    return sorted(jobs)
 
 
 def _with_service(items: List[Any], first: str) -> List[Any]:
@@ -187,7 +155,9 @@ def _placed(item: Mapping[str, Any], names: Mapping[str, str]) -> Dict[str, Any]
     return {**item, **{key: names.get(item[key], item[key]) for key in ("service", "host") if item.get(key)}}
 
 
-def complete(options: Mapping[str, Any], containers: Mapping[str, Container], node: str) -> Dict[str, Any]:
+def complete(
+    options: Mapping[str, Any], containers: Mapping[str, Container], node: str, prefix: str = ""
+) -> Dict[str, Any]:
     """The component's options with every implied container named, as kept in its record.
 
     Roles speak of services, which are names within the stack's network; what asks the engine needs containers' names.
@@ -206,7 +176,7 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container], no
         "prove_timeout": options["prove_timeout"],
         "apply_timeout": options["apply_timeout"],
         "image_timeout": options["image_timeout"],
-        "targets": targets(options["name"], options["scrape"], first, node),
+        "targets": targets(options.get("group") or options["name"], options["scrape"], first, node),
         "drop_ins": options["drop_ins"],
         "exercise": {
             "requests": _with_service((options["exercise"] or {}).get("requests") or [], first),
@@ -233,7 +203,12 @@ def complete(options: Mapping[str, Any], containers: Mapping[str, Container], no
     result["reload"] = _placed(result["reload"], names) if reload else None
     if serves:
         result["serves"] = [_placed(item, names) for item in serves]
-    result["exercise"]["requests"] = [_placed(item, names) for item in result["exercise"]["requests"]]
+    # Work may be asked of the other services of a group, too
+    asked = [_placed(item, names) for item in result["exercise"]["requests"]]
+    for item in asked:
+        if item["service"] not in containers:
+            item["service"] = prefix + item["service"]
+    result["exercise"]["requests"] = asked
     return result
 
 
@@ -253,19 +228,18 @@ def render(
     RenderError, or whatever ``render_text`` raises for an undefined variable or a refused value.
     """
     name: str = options["name"]
+    group: str = options.get("group") or name
+    identity = {"stack": stack.name, "project": stack.project(name, group)}
     if options["state"] == "absent":
-        return Rendered(Desired(name, present=False), {})
+        return Rendered(Desired(name, present=False, meta=identity), {})
     contents: Dict[str, Tuple[bytes, int, int]] = {}
-    compose_text, compose_source = rendered_compose(name, role_path, render_text)
+    values = options.get("values") or {}
+    compose_text, compose_source = rendered_compose(name, role_path, render_text, identity["project"], values)
     document = _document(compose_text, compose_source)
     containers = _containers(document, compose_source)
     contents["{0}/compose.yaml".format(name)] = (compose_text.encode(), 0o644, 0)
 
-    for kind, mode, uid in (("config", 0o644, 0), ("secrets", 0o400, options["uid"])):
-        for source, relative in _sources(role_path, kind):
-            path = "{0}/{1}/{2}".format(name, kind, relative[:-3] if relative.endswith(".j2") else relative)
-            contents[path] = (_bytes(render_text, source, {}, {}), mode, uid)
-
+    contents.update(_own_files(options, role_path, containers, render_text))
     try:
         contents.update({"{0}/{1}".format(name, at): (text, 0o644, 0) for at, text in given.files(options)})
     except given.GivenError as error:
@@ -278,18 +252,16 @@ def render(
             raise RenderError("the secret {0} is no text; write it in quotes".format(relative))
         named[path] = contents[path] = (owned["content"].encode(), 0o400, int(owned["uid"]))
 
-    meta = complete(options, containers, node)
-    meta.update(stack=stack.name, project=stack.project(name))
+    meta = complete(options, containers, node, stack.prefix)
+    meta.update(identity)
     meta["volumes"] = _volumes(document, compose_source, stack.external_volumes)
-    if os.path.basename(role_path) != name:
-        meta["role"] = os.path.basename(role_path)
-    elif declared.takes(role_path):
-        meta["takes"] = declared.takes(role_path)
+    meta.update(_belonging(options, role_path))
     meta.update(rollout.described(options, document, containers))
     facts = {
         "landfall_component": name,
+        "landfall_group": group,
         "landfall_expected_containers": sorted(set(containers) - set(meta.get("one_shots") or [])),
-        "landfall_expected_jobs": _own_jobs(meta["targets"], containers),
+        "landfall_expected_jobs": own_jobs(meta["targets"], containers),
     }
     if destinations is None:
         destinations = declared.destinations(os.path.dirname(role_path), lambda _role: False)
@@ -299,9 +271,11 @@ def render(
     def content(source: str) -> bytes:
         return _bytes(render_text, source, facts, BRACKETS)
 
+    if options.get("group"):
+        _refuse_shipping(role_path, destinations)
     contents.update(_shipped(name, role_path, presence, destinations, content, options["without"]))
     _fit_dashboards(contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text, options["without"])
-    contents.update(_target_files(name, meta["targets"], destinations.get(TARGETS) or []))
+    contents.update(target_files(name, meta["targets"], destinations.get(TARGETS) or []))
     try:
         contents.update(timer_files.of(name, options.get("timers") or [], meta, containers, stack, destinations))
     except timer_files.TimerError as error:
@@ -316,6 +290,35 @@ def render(
     reload_files = tuple(options["reload"]["files"]) if options["reload"] else ()
     desired = Desired(name, True, marks, containers, reload_files, meta)
     return Rendered(desired, {path: contents[path][0] for path in marks}, boards)
+
+
+def _own_files(
+    options: Mapping[str, Any], role_path: str, containers: Mapping[str, Container], render_text: RenderText
+) -> Iterator[Tuple[str, Tuple[bytes, int, int]]]:
+    """The files of a role's ``config`` and ``secrets``, by path; a member of a group has those that it mounts."""
+    mounted = {mount.split("/")[0] for container in containers.values() for mount in container.mounts}
+    for kind, mode, uid in (("config", 0o644, 0), ("secrets", 0o400, options["uid"])):
+        if options.get("group") and kind not in mounted:
+            continue
+        for source, relative in _sources(role_path, kind):
+            path = "{0}/{1}/{2}".format(options["name"], kind, relative[:-3] if relative.endswith(".j2") else relative)
+            yield path, (_bytes(render_text, source, options.get("values") or {}, {}), mode, uid)
+
+
+def _belonging(options: Mapping[str, Any], role_path: str) -> Dict[str, Any]:
+    """Whose a component is, where its name does not say it; otherwise what its role takes in."""
+    role = options.get("group") or os.path.basename(role_path)
+    if role != options["name"]:
+        return {"role": role}
+    takes = declared.takes(role_path)
+    return {"takes": takes} if takes else {}
+
+
+def _refuse_shipping(role_path: str, destinations: declared.Destinations) -> None:
+    """Rules and dashboards belong to a role as a whole, and none of a group's components is that."""
+    own = [kind for kind in destinations for _source, _relative in _sources(role_path, kind)]
+    if own:
+        raise RenderError("a role that deploys a group ships no {0}: each of its components would".format(own[0]))
 
 
 def _shipped(
@@ -338,16 +341,6 @@ def _shipped(
             text = content(source)
             for folder in folders:
                 yield _drop_in(folder, name, shipped), (text, 0o644, 0)
-
-
-def _target_files(
-    name: str, found: List[Dict[str, Any]], folders: List[str]
-) -> Iterator[Tuple[str, Tuple[bytes, int, int]]]:
-    """The file with the targets of a component, for each folder that takes such files in."""
-    text = "# What {0} asks to be scraped. Written by its role; edit there.\n".format(hyphens(name))
-    for folder in folders if found else []:
-        content = text + yaml.safe_dump(found, sort_keys=False)
-        yield "{0}/{1}.yml".format(folder, hyphens(name)), (content.encode(), 0o644, 0)
 
 
 def _fit_dashboards(

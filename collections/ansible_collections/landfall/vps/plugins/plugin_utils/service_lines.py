@@ -115,7 +115,6 @@ def of(
     health: Any,
     environment: Mapping[str, str],
     volumes: Sequence[str],
-    depends: Mapping[str, str],
     has_secrets: bool,
 ) -> str:
     """All lines of one service but those of the macro ``service.defaults``. Raises ServiceError."""
@@ -134,8 +133,6 @@ def of(
     for key in ("extra_hosts", "ulimits", "shm_size", "stop_signal", "working_dir"):
         if item.get(key):
             parts.append(_line(key, item[key]))
-    if depends:
-        parts.append(_line("depends_on", {name: {"condition": condition} for name, condition in depends.items()}))
     parts.append(_health_lines(health))
     return "".join(part for part in parts if part).rstrip("\n")
 

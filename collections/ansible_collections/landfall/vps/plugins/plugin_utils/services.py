@@ -1,4 +1,4 @@
-"""Services as an inventory names them, turned into what a component's compose file, proofs and targets need.
+"""Services as an inventory names them, each turned into what a component's compose file, proofs and targets need.
 
 Pure functions on the controller: the items of a list such as app_services in, plain data out. Whatever is wrong with an
 item is a ServiceError that names the list, the item and what would be right.
@@ -6,20 +6,18 @@ item is a ServiceError that names the list, the item and what would be right.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import context, units
-from ansible_collections.landfall.vps.plugins.plugin_utils import jobs, service_health, service_lines
+from ansible_collections.landfall.vps.plugins.plugin_utils import jobs, service_health, service_lines, service_needs
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
 
 __all__ = ["ServiceError", "builds", "container_names", "expand", "image_of"]
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
 COMPOSE_OWN = {  # what the engine reads or the item says by another key
     "image": "image",
     "build": "build",
@@ -28,7 +26,11 @@ COMPOSE_OWN = {  # what the engine reads or the item says by another key
     "scale": "replicas",
     "extends": None,
     "networks": None,
+    "depends_on": "depends_on",
+    "links": "depends_on",
 }
+OTHERS = ("network_mode", "pid", "ipc", "volumes_from")
+"""Keys of Compose that may name another service, which is in no other service's project."""
 DANGERS = {
     "privileged": "privileged: the container is the VPS's administrator",
     "host_network": "network_mode host: the container sees and opens all ports of the VPS",
@@ -91,33 +93,45 @@ def builds(items: Sequence[Mapping[str, Any]], where: str) -> List[Dict[str, Any
 
 
 def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str, Any]) -> Dict[str, Any]:
-    """All that a component needs to know of ``items``, the value of the variable ``where``.
+    """All that the components of ``items``, the value of the variable ``where``, need to be told.
 
-    ``settings``: ``uid`` (owner of secrets that no item gives to another), ``cpus`` and ``memory`` (limits), ``needs``
-    (what ``depends_on`` may name besides, each with its component), ``allow`` (keys of DANGERS), ``proxied`` (names of
-    containers that the proxy leads to) and ``proxied_environment`` for those, ``prove_timeout`` (seconds).
+    ``settings``: ``group`` (the role, whose components they are), ``enabled`` (whether there are to be any), ``uid``
+    (owner of secrets that no item gives to another), ``cpus`` and ``memory`` (limits), ``needs`` (what ``depends_on``
+    may name besides, each with its component), ``allow`` (keys of DANGERS), ``proxied`` (names of containers that the
+    proxy leads to) and ``proxied_environment`` for those, ``prove_timeout`` (seconds), ``exercise`` (of all).
 
-    Returns ``containers`` (what the template prints), ``build``, ``secrets``, ``prove``, ``scrape``, ``needs``,
-    ``volumes`` (names), ``prove_timeout``, ``release``, ``rolling``, ``timers``, ``warnings``. Raises ServiceError.
+    Returns ``components`` (options of landfall.vps.component for each, in the order in which they start; ``values`` is
+    what the template prints), ``build`` (each image once) and ``warnings``. Raises ServiceError.
     """
+    group = str(settings["group"])
+    if not settings.get("enabled", True):
+        items = []
+    elif not items:
+        raise ServiceError("{0} is empty; set {1}_enabled to false for no service".format(where, group))
     faults = [fault for item in items for fault in _faults(item, where)]
     names = [name for item in items if not faults for name in container_names(item)]
     twice = sorted({name for name in names if names.count(name) > 1})
     faults += ["{0}: two containers would have the same name: {1}".format(where, name) for name in twice]
     if faults:
         raise ServiceError("; ".join(faults))
-    result: Dict[str, Any] = {
-        "containers": [], "build": builds(items, where), "secrets": {}, "prove": [], "scrape": [], "needs": set(),
-        "volumes": set(), "release": [], "rolling": [], "timers": [], "warnings": [],
-        "prove_timeout": int(settings.get("prove_timeout") or 60),
-    }  # fmt: skip
     known = {str(item["name"]): item for item in items}
-    for item in items:
-        told = "{0}: {1}".format(where, item["name"])
-        _expand_one(item, told, image_of(item, where), known, settings, result)
-        taken = [*names, *(timer["name"] for timer in result["timers"])]
-        result["timers"] += jobs.timers(item, told, container_names(item)[0], taken)
-    result["needs"], result["volumes"] = sorted(result["needs"]), sorted(result["volumes"])
+    components = service_needs.component_names(group, known, where)
+    result: Dict[str, Any] = {"components": [], "build": builds(items, where), "warnings": []}
+    owned: Set[str] = set()
+    taken = list(names)  # of containers and of what runs on a timer
+    for name in service_needs.in_start_order(known, where):
+        item, told = known[name], "{0}: {1}".format(where, name)
+        needs = service_needs.needs_of(item, told, known, components, settings.get("needs") or {})
+        one = _expand_one(item, told, image_of(item, where), settings, result["warnings"])
+        timers = jobs.timers(item, told, container_names(item)[0], taken)
+        taken += [timer["name"] for timer in timers]
+        # A volume belongs to the first that mounts it
+        mounted = [volume.split(":") for volume in item.get("volumes") or []]
+        mine = {volume[0] for volume in mounted if volume[2:] != ["ro"] and not volume[0].startswith("/")} - owned
+        owned |= mine
+        exercise = service_needs.exercise_of(settings.get("exercise") or {}, container_names(item), names[0])
+        component = {"name": components[name], "needs": needs, "own_volumes": sorted(mine), "timers": timers, **one}
+        result["components"].append({**component, **({"exercise": exercise} if exercise else {})})
     return result
 
 
@@ -146,34 +160,27 @@ def _faults(item: Mapping[str, Any], where: str) -> List[str]:
 
 
 def _expand_one(
-    item: Mapping[str, Any],
-    told: str,
-    image: str,
-    known: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
-    result: Dict[str, Any],
-) -> None:
+    item: Mapping[str, Any], told: str, image: str, settings: Mapping[str, Any], warnings: List[str]
+) -> Dict[str, Any]:
+    """Options of one component, but for what it needs and the volumes that are its own."""
     name = str(item["name"])
     user, owner = _user(item, told, settings)
     files, variables = _secrets(item, told)
-    for relative, content in files.items():
-        result["secrets"]["{0}/{1}".format(name, relative)] = {"content": content, "uid": owner}
     volumes = [_volume(volume, told, settings) for volume in item.get("volumes") or []]
-    result["volumes"] |= {volume.split(":")[0] for volume in volumes if not volume.startswith("/")}
+    named = {volume.split(":")[0] for volume in volumes if not volume.startswith("/")}
     volumes += item.get("_mounts") or []
-    depends, needs = _depends(item, told, known, settings)
-    result["needs"] |= needs
-    result["warnings"] += _open_ports(item, told)
+    warnings += _open_ports(item, told)
     overrides = _overrides(item, told, settings)
     if item.get("one_shot"):
         overrides = {"restart": "no", **overrides}
     health = service_health.of(item, told)
-    result["prove_timeout"] = max(result["prove_timeout"], health.patience)
     limits = item.get("limits") or {}
-    for container in container_names(item):
+    names = container_names(item)
+    containers, prove, scrape = [], [], []
+    for container in names:
         environment = {**_proxied(container, settings), **_environment(item, told), **variables}
-        lines = service_lines.of(item, told, health, environment, volumes, depends, bool(files))
-        result["containers"].append(
+        lines = service_lines.of(item, told, health, environment, volumes, bool(files))
+        containers.append(
             {
                 "name": container,
                 "image": image,
@@ -190,14 +197,20 @@ def _expand_one(
                 "compose": overrides,
             }
         )
-        result["prove"] += service_health.proofs(item, told, container)
-        result["scrape"] += _scrapes(item, container, _metrics_kind(image, settings))
-    if len(container_names(item)) > 1:
-        result["rolling"].append(container_names(item))
-    if item.get("release"):
-        argv = service_lines.words(item["release"], told + ": release")
-        first = container_names(item)[0]
-        result["release"].append({"service": first, "argv": argv})
+        prove += service_health.proofs(item, told, container)
+        scrape += _scrapes(item, container, _metrics_kind(image, settings))
+    argv = service_lines.words(item["release"], told + ": release") if item.get("release") else None
+    return {
+        "secrets": {
+            "{0}/{1}".format(name, relative): {"content": content, "uid": owner} for relative, content in files.items()
+        },
+        "prove": prove,
+        "prove_timeout": max(int(settings.get("prove_timeout") or 60), health.patience),
+        "scrape": scrape,
+        "release": [{"service": names[0], "argv": argv}] if argv else [],
+        "rolling": [names] if len(names) > 1 else [],
+        "values": {"landfall_service": {"containers": containers, "volumes": sorted(named)}},
+    }
 
 
 def _user(item: Mapping[str, Any], told: str, settings: Mapping[str, Any]) -> Tuple[str, int]:
@@ -313,6 +326,13 @@ def _overrides(item: Mapping[str, Any], told: str, settings: Mapping[str, Any]) 
                     told, key, "; use {0}".format(instead) if instead else ""
                 )
             )
+    for key in OTHERS:
+        named = [text for text in _listed(value.get(key)) if key == "volumes_from" or str(text).startswith("service:")]
+        for text in [str(text) for text in named if not str(text).startswith("container:")]:
+            raise ServiceError(
+                "{0}: compose.{1}: {2} names a service of the same Compose project, and each service has a project of "
+                "its own; write container:{3}".format(told, key, text, text.replace("service:", ""))
+            )
     if value.get("privileged"):
         _refuse_danger("privileged", told, settings)
     if value.get("network_mode") == "host":
@@ -326,34 +346,8 @@ def _overrides(item: Mapping[str, Any], told: str, settings: Mapping[str, Any]) 
     return value
 
 
-def _depends(
-    item: Mapping[str, Any], told: str, known: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
-) -> Tuple[Dict[str, str], set[str]]:
-    """``(containers of the same project with the condition, other components)``."""
-    value = item.get("depends_on") or {}
-    if isinstance(value, str):
-        value = [value]
-    wanted = value if isinstance(value, Mapping) else dict.fromkeys(value, None)
-    own: Dict[str, str] = {}
-    others: set[str] = set()
-    components = settings.get("needs") or {}
-    for name, said in wanted.items():
-        condition = (said.get("condition") if isinstance(said, Mapping) else said) or CONDITIONS[0]
-        what = "{0}: depends_on {1}".format(told, name)
-        if condition not in CONDITIONS:
-            raise ServiceError("{0}: no condition {1}; write {2}".format(what, condition, ", ".join(CONDITIONS)))
-        if name in known and name != item["name"]:
-            if condition == CONDITIONS[2] and not known[name].get("one_shot"):
-                raise ServiceError("{0}: {1} never ends; set one_shot: true there, or wait until it is healthy".format(
-                    what, name))  # fmt: skip
-            own.update(dict.fromkeys(container_names(known[name]), condition))
-        elif name in components:
-            others.add(str(components[name]))
-        else:
-            close = difflib.get_close_matches(str(name), [*known, *components], n=1)
-            raise ServiceError("{0}: nothing here is named so{1}".format(
-                what, "; did you mean {0}?".format(close[0]) if close else ""))  # fmt: skip
-    return own, others
+def _listed(value: Any) -> List[Any]:
+    return list(value) if isinstance(value, list) else [value] if value else []
 
 
 def _open_ports(item: Mapping[str, Any], told: str) -> List[str]:

@@ -37,16 +37,16 @@ class Stack:
         """Value of the label by which everything of this stack is known."""
         return self.prefix + STACK
 
-    def project(self, component: str) -> str:
-        """The Compose project of a component."""
-        return project_name(component, self.prefix)
+    def project(self, component: str, group: str = "") -> str:
+        """The Compose project of a component, of a group or not."""
+        return project_name(component, self.prefix, group)
 
     def claim(self, desired: Desired) -> Dict[str, Any]:
         """Everything on the VPS that a component needs the name of, see ``ownership.inspect``."""
         timers = desired.meta.get("timers") or []
         return {
             "stack": self.name,
-            "project": self.project(desired.name),
+            "project": str(desired.meta.get("project") or self.project(desired.name)),
             "containers": sorted({*desired.containers, *(self.prefix + timer["name"] for timer in timers)}),
             "volumes": list(desired.meta.get("volumes") or []),
             "network": "" if self.external_network else self.network,
