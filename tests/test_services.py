@@ -333,3 +333,27 @@ def test_a_worker_without_regular_heartbeats_only_has_to_have_been_ready(argumen
 def test_switched_off_nothing_is_asked(tmp_path: Path) -> None:
     rolekit.component("app", tmp_path, app_services=[], app_enabled="false")
     rolekit.component("celery", tmp_path, app_services=[WEB], celery_enabled="false")
+
+
+def test_each_service_is_a_component_of_its_own_and_a_context_is_built_once(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    build = {"context": str(tmp_path)}
+    items = [
+        {**WEB, "image": "shop/web", "build": build, "volumes": ["files:/srv"], "secrets": {"KEY": "x"}},
+        {**WEB, "name": "app-worker", "image": "shop/web", "build": build, "volumes": ["files:/srv"], "replicas": 2},
+    ]
+    web, worker = rolekit.components("app", tmp_path, app_services=items)
+    assert (web.desired.name, worker.desired.name) == ("app-web", "app-worker")
+    assert [one.desired.meta["project"] for one in (web, worker)] == ["app_web", "app_worker"]
+    assert [one.desired.meta["role"] for one in (web, worker)] == ["app", "app"]
+    assert list(web.desired.containers) == ["web"] and "app-web/secrets/web/key" in web.contents
+    assert list(worker.desired.containers) == ["app-worker-1", "app-worker-2"]
+    assert not [path for path in worker.contents if "/secrets/" in path]
+    assert len({c.image for one in (web, worker) for c in one.desired.containers.values()}) == 1
+    owners = [one.desired.meta.get("volume_owners", []) for one in (web, worker)]
+    assert [item["volume"] for item in owners[0]] == ["files"] and owners[1] == []
+    text = refusal(tmp_path, app_services=[WEB, {**WEB, "name": "app-web"}])
+    assert "app-web and web would both be the component app-web" in text
+    text = refusal(tmp_path, app_services=[{**WEB, "compose": {"network_mode": "service:vpn"}}])
+    assert "write container:vpn" in text
+    assert "app_services is empty; set app_enabled to false" in refusal(tmp_path, app_services=[])
