@@ -71,7 +71,8 @@ def test_one_variable_gives_the_reference_application_a_database(tmp_path: Path)
 
 
 def test_a_database_that_the_reference_application_misses_is_said(tmp_path: Path) -> None:
-    for more in ({"postgres_databases": []}, {"postgres_enabled": False}):
+    cases: list[dict[str, Any]] = [{"postgres_databases": []}, {"postgres_enabled": False}]
+    for more in cases:
         with pytest.raises(Exception, match=r"app_database: is postgres, but .* add \{name: landfall\}"):
             rolekit.component("app", tmp_path, app_database="postgres", **more)
 
@@ -198,7 +199,7 @@ def test_databases_and_users_fit_together(items: Any, users: Any, words: str) ->
 
 
 def test_owners_are_made_and_need_no_item() -> None:
-    items = [{"name": "a", "access": {"c": "write"}}, {"name": "b", "owner": "c"}]
+    items: list[dict[str, Any]] = [{"name": "a", "access": {"c": "write"}}, {"name": "b", "owner": "c"}]
     found = databases.complete(items, [{"name": "c", "password": "x"}], ["databases", "users"], MONITOR, "super")
     assert [user["name"] for user in found["users"]] == ["c", "a", "watch"]
     assert found["generated"] == ["a"] and found["given"] == {"c": "x", "watch": "m"}

@@ -54,7 +54,7 @@ def signs_in(host: Any, user: str, password: str) -> bool:
 
 def ready(host: Any) -> bool:
     command = ["docker", "exec", "prometheus", "wget", "-qO-", "http://app:8000/health/ready"]
-    return host.run(" ".join(command)).rc == 0
+    return bool(host.run(" ".join(command)).rc == 0)
 
 
 def jobs(host: Any) -> int:
