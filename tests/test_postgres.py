@@ -176,6 +176,12 @@ def test_refused_before_any_role_has_begun(more: dict[str, Any], words: list[str
     assert specs.inventory_faults([ROLE], {ROLE: spec[ROLE]}, values, values.__getitem__, said=said) == []
 
 
+def test_what_the_guide_shows_is_accepted() -> None:
+    values = {**rolekit.OPTIONAL[ROLE], "postgres_settings": {"random_page_cost": "1.1", "work_mem_x.y": "10 min, a=b"}}
+    spec, said = specs.role_specs(str(rolekit.ROLES)), {ROLE: formats.load(str(rolekit.ROLES), ROLE)}
+    assert specs.inventory_faults([ROLE], {ROLE: spec[ROLE]}, values, values.__getitem__, said=said) == []
+
+
 @pytest.mark.parametrize(
     ("items", "users", "words"),
     [
@@ -277,3 +283,16 @@ def test_a_first_start_that_was_killed_is_begun_anew(tmp_path: Path) -> None:
     assert start(str(tmp_path)).stdout == "x\n", "what is there is not made again"
     (tmp_path / "volume/PG_VERSION").write_text("17")
     assert "another deployment made" in start("/nowhere").stderr
+
+
+@pytest.mark.parametrize(("enabled", "words"), [(False, ""), (True, "the name 'postgres' is already that of")])
+def test_a_service_may_have_its_name_while_the_role_is_off(enabled: bool, words: str, tmp_path: Path) -> None:
+    """Who has run a server of that name as a service goes on doing so."""
+    item = {"name": "postgres", "image": "postgres:17.5", "health": ["pg_isready"]}
+    more = {"app_services": [item], "postgres_enabled": enabled}
+    spec = specs.role_specs(str(rolekit.ROLES))
+    found = specs.inventory_faults([ROLE, "app"], spec, more, more.__getitem__)
+    assert words in "".join(found) and bool(found) == enabled
+    values = {**rolekit.OPTIONAL["postgres_exporter"], **more, "postgres_exporter_host": "postgres"}
+    needs = rolekit.component("postgres_exporter", tmp_path, **values).desired.meta["needs"]
+    assert needs == (["postgres"] if enabled else ["app"])

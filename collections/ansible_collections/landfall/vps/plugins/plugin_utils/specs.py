@@ -129,6 +129,7 @@ def inventory_faults(
             faults += text_for_boolean(name, value, specs[role][name])
         if not boolean(values.get("{0}_enabled".format(role), True), strict=False):
             continue
+        claims["role {0}".format(role)] = [role.replace("_", "-")]
         if collected is not None:
             collected[role] = values
         own = (said or {}).get(role, {})
@@ -145,13 +146,7 @@ def inventory_faults(
             faults += text.faults(names[name], specs[role][name], value, own, sources)
             faults += checks.value_faults(name, value)
             if isinstance(value, list) and name.endswith(("_services", "_workers")):
+                claims.pop("role {0}".format(role), None)  # whose containers are its items
                 claims[name] = [str(item["name"]) for item in value if isinstance(item, Mapping) and "name" in item]
     faults += [_told(", ".join(where), error, names) for error, where in raised.items()]
-    claims.update(
-        {
-            "role {0}".format(role): [role.replace("_", "-")]
-            for role in set(roles) & set(specs)
-            if "{0}_services".format(role) not in claims and "{0}_workers".format(role) not in claims
-        }
-    )
     return faults + checks.container_name_clashes(claims) + checks.publish_clashes(enabled)
