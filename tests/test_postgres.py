@@ -296,3 +296,9 @@ def test_a_service_may_have_its_name_while_the_role_is_off(enabled: bool, words:
     values = {**rolekit.OPTIONAL["postgres_exporter"], **more, "postgres_exporter_host": "postgres"}
     needs = rolekit.component("postgres_exporter", tmp_path, **values).desired.meta["needs"]
     assert needs == (["postgres"] if enabled else ["app"])
+
+
+def test_a_server_whose_databases_were_not_made_yet_is_not_given_up(tmp_path: Path) -> None:
+    """A run that died before it made them: the next one makes them only while the container counts as starting."""
+    health = service(postgres(tmp_path))["healthcheck"]
+    assert "/var/lib/postgresql/data/applied" in health["test"][1] and health["start_period"] == "24h"
