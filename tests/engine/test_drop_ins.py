@@ -57,7 +57,7 @@ def trip(root: Path, name: str, contents: dict[str, bytes], **meta: Any) -> list
     containers = {name: {"service": name, "image": IMAGE}}
     desired = {"name": name, "present": True, "files": files, "containers": containers, "reload_files": []}
     request = {"root": str(root), "desired": {**desired, "meta": {"uid": 0, **meta}}, "run": "x:1", "who": "me@x"}
-    engine: Any = SimpleNamespace(path="/nowhere", images=lambda: {IMAGE: {"id": "sha256:1"}})
+    engine: Any = SimpleNamespace(path="/nowhere", images=lambda: {IMAGE: {"id": "sha256:1"}}, volumes=dict)
     worker = converge.Converger({**request, "contents": {}, "network": {"name": "landfall"}}, engine)
     worker.staged = str(root / "staged")
     worker._check(plan(worker.desired, worker.actual()))
