@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import rollout
+from ansible_collections.landfall.vps.plugins.module_utils import rollout, trip
 from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container
+
+from tests.engine.test_transaction import compose_file
+from tests.engine.world import World, install, request
 
 
 class Engine:
@@ -199,3 +202,16 @@ def test_owners_are_read_from_the_compose_file() -> None:
     found = rollout.owners(document, containers)
     assert [(item["volume"], item["container"], item["user"]) for item in found] == [
         ("staging-up", "s-web", "1:2"), ("cache", "s-nginx", "")]  # fmt: skip
+
+
+def test_on_a_bare_vps_the_network_is_there_before_a_helper_looks_at_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root").mkdir()
+    world = World(tmp_path / "root")
+    install(world, monkeypatch)
+    seen: List[List[str]] = []
+    monkeypatch.setattr(rollout, "own_volumes", lambda *_arguments: seen.append(list(world.bridges)))
+    files = {"web/compose.yaml": compose_file("web", {"web": 1}, "x:1")}
+    trip.component(request(world.root, "web", files), False, False)
+    assert seen and seen[0] == ["landfall"]

@@ -308,6 +308,7 @@ class Converger:
         """No earlier version serves, so that nobody waits: whoever settles starts it together with all others."""
         make_drop_in_folders(self.root, self.desired.name, self.meta)
         self.store.write_record({**record, "start": dict(work)})
+        ownership.provide_network(self.docker, self.network)  # in which even a helper of its volumes runs
         ownership.provide_volumes(self.docker, self.desired.name, self.meta)
         # Before anything that mounts them is started, be it of another component
         rollout.own_volumes(self.docker, project_of(self.store, record), self.meta)
@@ -315,7 +316,6 @@ class Converger:
             reload_component(self.docker, self.meta, self.network["name"], sorted(self.desired.containers))
         tell_receivers(self.root, self.docker, self.network["name"], self.desired.name, work["receivers"])
         self.store.write_record({**record, "start": {**work, "receivers": []}})
-        ownership.provide_network(self.docker, self.network)
         start_ahead(self.root, self.docker)
 
 
