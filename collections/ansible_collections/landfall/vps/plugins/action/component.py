@@ -115,7 +115,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if not self._task.check_mode and not state.get("stale"):
             keeper.start(self, python, requests[0]["root"])
         try:
-            answer = run_components(self, python, requests, self._task.check_mode, self._task.diff)
+            check, diff = self._task.check_mode, self._task.diff
+            answer = run_components(self, python, requests, check, diff, seam.teller(task_vars))
         except TripError as error:
             raise AnsibleActionFail("{0}: {1}".format(self._task.args["name"], error)) from error
         found: Dict[str, Dict[str, Any]] = answer["components"]

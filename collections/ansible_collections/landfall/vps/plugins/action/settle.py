@@ -35,7 +35,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         python = interpreter(task_vars, self)
         try:
             network = {"name": given["network"], **{key: given[key] for key in ("subnet", "gateway", "mtu", "stack")}}
-            result.update(run_settle(self, python, given["root"], network, session.run_id(), session.who()))
+            result.update(
+                run_settle(
+                    self, python, given["root"], network, session.run_id(), session.who(), seam.teller(task_vars)
+                )
+            )
         except TripError as error:
             raise AnsibleActionFail("what was placed cannot be started: {0}".format(error)) from error
         for component, outcome in sorted(result.get("components", {}).items()):

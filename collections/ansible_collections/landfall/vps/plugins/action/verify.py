@@ -31,7 +31,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             result.update(changed=False, msg="nothing is deployed under --check, so there is nothing to verify")
             return result
         try:
-            answer = run_verify(self, interpreter(task_vars, self), self._arguments(task_vars))
+            python, options = interpreter(task_vars, self), self._arguments(task_vars)
+            answer = run_verify(self, python, options, seam.teller(task_vars))
         except TripError as error:
             raise AnsibleActionFail("the VPS cannot be verified: {0}".format(error)) from error
         result.update(answer)

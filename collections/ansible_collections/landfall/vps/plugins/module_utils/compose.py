@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import shown
+from ansible_collections.landfall.vps.plugins.module_utils import progress, shown
 from ansible_collections.landfall.vps.plugins.module_utils.plan import main_of, owns, stored_as
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
 
@@ -40,22 +40,21 @@ def run(
     stdin: Optional[str] = None,
     env: Optional[Mapping[str, str]] = None,
     told: int = 2000,
+    image: str = "",
 ) -> str:
     """Run a command and return what it printed. Raises CommandFailed on an exit code or a time-out.
 
-    ``told`` is how many of the last characters of what it said are in the error.
+    ``told`` is how many of the last characters of what it said are in the error, ``image`` what it pulls or builds.
     """
     environment = {**os.environ, **(env or {})}
     try:
         with open(stdin or os.devnull, "rb") as handle:
-            done = subprocess.run(
-                list(argv),
-                stdin=handle,
-                capture_output=True,
-                timeout=timeout,
-                check=False,
-                env=environment,
-            )
+            if image:
+                done = progress.run(argv, handle, timeout, environment, image)
+            else:
+                done = subprocess.run(
+                    list(argv), stdin=handle, capture_output=True, timeout=timeout, check=False, env=environment
+                )
     except subprocess.TimeoutExpired as error:
         raise CommandFailed("'{0}' did not end within {1:.0f} s".format(" ".join(argv[:4]), timeout)) from error
     except OSError as error:

@@ -15,6 +15,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     handover,
     images,
     ownership,
+    progress,
     pruning,
     rollout,
     timer_units,
@@ -42,6 +43,18 @@ from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troub
 from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
 from ansible_collections.landfall.vps.plugins.module_utils.settling import Settling, start_ahead
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
+
+DOING = {
+    "images": "providing its images",
+    "stage": "placing the new files beside the old ones",
+    "check": "checking the new files",
+    "needs": "starting what it needs",
+    "swap": "putting the new files in place",
+    "apply": "changing its containers",
+    "prove": "proving that it serves",
+    "undo": "going back to what was there",
+}
+"""What is done in each phase."""
 
 
 class Failed(Exception):
@@ -117,6 +130,7 @@ class Converger:
 
     def _timed(self, phase: str, work: Callable[[], Any]) -> Any:
         started = time.monotonic()
+        progress.say(self.desired.name, DOING.get(phase, phase))
         try:
             return work()
         finally:

@@ -31,7 +31,7 @@ def pull(image: str, timeout: float) -> str:
     pauses = list(PAUSES)
     while True:
         try:
-            compose.run(["docker", "pull", "--quiet", image], max(1.0, deadline - time.monotonic()))
+            compose.run(["docker", "pull", image], max(1.0, deadline - time.monotonic()), image=image)
             tries = len(PAUSES) - len(pauses) + 1
             return "pulled" if tries == 1 else "pulled, the {0}. time it was tried".format(tries)
         except compose.CommandFailed as error:
@@ -54,9 +54,8 @@ def _build(build: Mapping[str, Any], timeout: float) -> str:
             argv += ["--" + option, str(build[option])]
     for key, value in sorted((build.get("args") or {}).items()):
         argv += ["--build-arg", key if value is None else "{0}={1}".format(key, value)]
-    compose.run(
-        [*argv, "-"], timeout, stdin=_joined(build["tar"]), env={"BUILDKIT_PROGRESS": "plain"}, told=compose.BUILD_TAIL
-    )
+    plain = {"BUILDKIT_PROGRESS": "plain"}
+    compose.run([*argv, "-"], timeout, _joined(build["tar"]), plain, compose.BUILD_TAIL, build["image"])
     return "built"
 
 

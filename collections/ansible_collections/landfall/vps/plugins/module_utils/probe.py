@@ -9,6 +9,7 @@ import urllib.request
 import uuid
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
+from ansible_collections.landfall.vps.plugins.module_utils import progress
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.inside import kept_out
 from ansible_collections.landfall.vps.plugins.module_utils.report import how_it_ended
@@ -19,6 +20,8 @@ EX_CONFIG = 78
 """Exit code of sysexits.h by which a command in a container says that trying again will not help."""
 TOLD = "note: "
 """How a line of such a command begins that is for whoever deploys."""
+SILENT = 3.0
+"""Seconds after which is said what is waited for."""
 
 
 class Unproven(Exception):
@@ -209,4 +212,6 @@ def prove(
             reason = str(error)
         if clock() - started > timeout:
             raise Unproven("not ready after {0:.0f} s: {1}".format(timeout, reason))
-        sleep(0.1 if clock() - started < 3 else 0.5)
+        if clock() - started >= SILENT:
+            progress.say(", ".join(containers), "waiting until it serves: {0}".format(reason))
+        sleep(0.1 if clock() - started < SILENT else 0.5)

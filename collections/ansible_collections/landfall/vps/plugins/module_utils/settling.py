@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Semaphore
 from typing import Any, Dict, Iterable, Mapping, Optional, Set, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import handover, ownership, rollout, timers
+from ansible_collections.landfall.vps.plugins.module_utils import handover, ownership, progress, rollout, timers
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
     applied,
@@ -121,7 +121,9 @@ class Settling:
         if start.get("up"):
             ownership.provide_volumes(self.docker, store.name, meta)
             project = project_of(store, record)
+            progress.say(store.name, "waiting for its turn to start")
             with self._starts:
+                progress.say(store.name, "starting its containers")
                 if not (start.get("ahead") and project.wait() and self._all_run(record["containers"], project.name)):
                     rollout.prepare(self.docker, project, meta, start)
                     handover.make_room(self.docker, record["containers"], project.name)
@@ -129,8 +131,10 @@ class Settling:
         self._begun[store.name].set()
         # Only what a run that died did not tell them
         tell_receivers(self.root, self.docker, self.network["name"], store.name, start.get("receivers") or [])
+        progress.say(store.name, "proving that it serves")
         took = prove_record(self.docker, self.network["name"], record, new=True)
         timers.converge(self.root, store.name, meta)
+        progress.say(store.name, "serves")
         done = {**record, **applied(record["containers"], self.docker), "proven": True}
         done.pop("start", None)
         store.write_record(done)

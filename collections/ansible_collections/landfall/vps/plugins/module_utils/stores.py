@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import units
+from ansible_collections.landfall.vps.plugins.module_utils import progress, units
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.metrics_api import MetricsApi, target_name
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, once
@@ -110,6 +110,9 @@ class Store:
             down = [t for t in found if t["health"] != "up"]
             if (have == expected and not down) or time.monotonic() > deadline:
                 break
+            missing = ["{0} is {1}".format(t["address"], t["health"]) for t in down]
+            missing += ["{0} is not scraped yet".format(where) for _job, where in sorted(expected - have)]
+            progress.say("targets", "waiting for {0}: {1}".format(len(missing), ", ".join(missing)))
             time.sleep(0.5)
         for job, where in sorted(expected - have):
             self.fault("target {0}".format(job), "{0} is not scraped".format(where), self._deploy())
@@ -211,6 +214,7 @@ class Store:
             sent += 1
             again = time.monotonic() + WORK_AGAIN
             while still and time.monotonic() < min(again, deadline):
+                progress.say("exercise", "waiting for {0} of {1} counters to grow".format(len(still), len(before)))
                 time.sleep(1)
                 now = {key: number(key[1]) for key in still}
                 still = {key: min(now[key], value) for key, value in still.items() if now[key] <= value}

@@ -286,9 +286,6 @@ options:
       platform:
         description: Platform that is built for, such as linux/arm64; the VPS's own by default.
         type: str
-  request:
-    description: Internal. What the action plugin rendered, packed.
-    type: str
 author:
   - The Landfall maintainers (@landfall)
 """

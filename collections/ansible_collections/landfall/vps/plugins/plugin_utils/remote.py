@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+import time
+import uuid
 from types import ModuleType
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import (
@@ -32,6 +35,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     ownership,
     plan,
     probe,
+    progress,
     pruning,
     records,
     recovery,
@@ -55,8 +59,11 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
 MARK = "landfall-answer:"
+FIRST_LOOK, NEXT_LOOK = 2.0, 3.0
+"""Seconds: what takes no longer than the first needs no word."""
 READ = (docker_api, records, sockets, surroundings, timer_units, registry, host)
 VERIFY = (
+    progress,
     docker_api,
     records,
     sockets,
@@ -77,6 +84,7 @@ VERIFY = (
 )
 LEASE = (docker_api, records, sockets, surroundings, timer_units, registry, host, lock, lease)
 CHANGE = (
+    progress,
     docker_api,
     records,
     sockets,
@@ -116,7 +124,11 @@ for name, source in {sources!r}:
     module = sys.modules[{package!r} + "." + name] = types.ModuleType({package!r} + "." + name)
     setattr(package, name, module)
     exec(compile(source, name, "exec"), module.__dict__)
-print({mark!r} + json.dumps(module.{function}(*json.loads({arguments!r}))))
+{follow!r} and package.progress.begin({follow!r})
+try:
+    print({mark!r} + json.dumps(module.{function}(*json.loads({arguments!r}))))
+finally:
+    {follow!r} and package.progress.end({follow!r})
 """
 
 
@@ -124,15 +136,23 @@ class TripError(Exception):
     """The program did not come to its end; the message is what it said last."""
 
 
-def program(parts: Sequence[ModuleType], function: str, arguments: Sequence[Any]) -> str:
-    """Python source that calls ``function`` of the last of ``parts``; ``arguments`` and its answer travel as JSON."""
+def program(parts: Sequence[ModuleType], function: str, arguments: Sequence[Any], follow: str = "") -> str:
+    """Python source that calls ``function`` of the last of ``parts``; ``arguments`` and its answer travel as JSON.
+
+    ``follow`` is the file in which it says meanwhile what it is doing, if ``progress`` is among the parts.
+    """
     package = parts[0].__name__.rpartition(".")[0]
     sources = []
     for part in parts:
         with open(os.path.splitext(str(part.__file__))[0] + ".py", encoding="utf-8") as handle:
             sources.append((part.__name__.rpartition(".")[2], handle.read()))
     return PROGRAM.format(
-        package=package, sources=sources, mark=MARK, function=function, arguments=json.dumps(arguments)
+        package=package,
+        sources=sources,
+        mark=MARK,
+        function=function,
+        arguments=json.dumps(arguments),
+        follow=follow,
     )
 
 
@@ -158,6 +178,44 @@ def ask(action: ActionBase, python: str, text: str) -> Dict[str, Any]:
     return answer
 
 
+def follow(
+    action: ActionBase,
+    python: str,
+    parts: Sequence[ModuleType],
+    function: str,
+    arguments: Sequence[Any],
+    tell: Optional[Callable[[str], None]] = None,
+) -> Dict[str, Any]:
+    """As ``ask``; ``tell`` is given a line for whatever takes the program longer than some seconds."""
+    way = seam.beside(action) if tell else None
+    if tell is None or way is None:
+        return ask(action, python, program(parts, function, arguments))
+    place = progress.PLACE.format(uuid.uuid4().hex)
+    over = threading.Event()
+    listener = threading.Thread(target=_listen, args=(way, place, tell, over), daemon=True)
+    listener.start()
+    try:
+        return ask(action, python, program(parts, function, arguments, place))
+    finally:
+        over.set()
+        listener.join(timeout=FIRST_LOOK)
+
+
+def _listen(way: ActionBase, place: str, tell: Callable[[str], None], over: threading.Event) -> None:
+    """Look from time to time at what the program says, until it is over or nobody answers."""
+    seen: Dict[str, str] = {}
+    since, pause = time.monotonic(), FIRST_LOOK
+    while not over.wait(pause):
+        pause = NEXT_LOOK
+        try:
+            said = seam.read_file(way, place)
+        except Exception:  # noqa: BLE001 - whatever fails here, the program goes on and says in the end what it did
+            return
+        if not over.is_set():
+            for who, what in progress.latest(said, seen):
+                tell("{0}: {1} ({2:.0f} s)".format(who, what, time.monotonic() - since))
+
+
 def read_state(action: ActionBase, python: str, root: str, files: List[str]) -> Dict[str, Any]:
     """The state of the VPS, see ``host.gather``. Raises what ``ask`` raises."""
     return ask(action, python, program(READ, "gather", [str(root), [str(path) for path in files]]))
@@ -175,16 +233,23 @@ def run_sign_in(action: ActionBase, python: str, root: str, logins: List[Dict[st
     return ask(action, python, program((docker_api, registry), "sign_in_to", [root, logins]))
 
 
-def run_verify(action: ActionBase, python: str, options: Mapping[str, Any]) -> Dict[str, Any]:
+def run_verify(
+    action: ActionBase, python: str, options: Mapping[str, Any], tell: Optional[Callable[[str], None]] = None
+) -> Dict[str, Any]:
     """What was found, see ``verify.verify``. Raises what ``ask`` raises."""
-    return ask(action, python, program(VERIFY, "verify", [options["root"], options["network"], dict(options)]))
+    return follow(action, python, VERIFY, "verify", [options["root"], options["network"], dict(options)], tell)
 
 
 def run_components(
-    action: ActionBase, python: str, requests: Sequence[Mapping[str, Any]], check_mode: bool, with_diff: bool
+    action: ActionBase,
+    python: str,
+    requests: Sequence[Mapping[str, Any]],
+    check_mode: bool,
+    with_diff: bool,
+    tell: Optional[Callable[[str], None]] = None,
 ) -> Dict[str, Any]:
     """What became of each of some components, see ``trip.components``. Raises what ``ask`` raises."""
-    return ask(action, python, program(CHANGE, "components", [[*map(dict, requests)], check_mode, with_diff]))
+    return follow(action, python, CHANGE, "components", [[*map(dict, requests)], check_mode, with_diff], tell)
 
 
 def run_recover(
@@ -205,7 +270,13 @@ def run_lease(action: ActionBase, python: str, verb: str, root: str, run: str, w
 
 
 def run_settle(
-    action: ActionBase, python: str, root: str, network: Mapping[str, str], run: str, who: str
+    action: ActionBase,
+    python: str,
+    root: str,
+    network: Mapping[str, str],
+    run: str,
+    who: str,
+    tell: Optional[Callable[[str], None]] = None,
 ) -> Dict[str, Any]:
     """The result of starting and proving what a run placed, see ``trip.settle_all``. Raises what ``ask`` raises."""
-    return ask(action, python, program(CHANGE, "settle_all", [root, dict(network), run, who]))
+    return follow(action, python, CHANGE, "settle_all", [root, dict(network), run, who], tell)

@@ -6,9 +6,11 @@ cores`` runs all of it on every ansible-core that the collection supports.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+import shlex
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible import constants
 from ansible.errors import AnsibleError
@@ -71,6 +73,29 @@ def run(action: ActionBase, python: str, text: str) -> Said:
         return Said(int(answer["ended"]), str(answer.get("stdout", "")), str(answer.get("stderr", "")))
     told = answer.get("module_stderr") or answer.get("msg") or answer.get("module_stdout") or ""
     return Said(int(answer.get("rc") or 1), "", str(told))
+
+
+def beside(action: ActionBase) -> Optional[ActionBase]:
+    """A second way to the same VPS, for commands while a program of this task is running there.
+
+    A copy, since connection and become keep on themselves what one command needs. Without: None, and nobody is told how
+    far a program is.
+    """
+    try:
+        way = copy.copy(action)
+        way._connection = copy.copy(action._connection)
+        become = getattr(action._connection, "become", None)
+        if become is not None:
+            way._connection.set_become_plugin(copy.copy(become))
+    except (AttributeError, TypeError):
+        return None
+    return way if hasattr(way, "_low_level_execute_command") else None
+
+
+def read_file(action: ActionBase, path: str) -> str:
+    """The text of a file on the VPS, empty if it is not there. Raises AnsibleError where the connection fails."""
+    said = action._low_level_execute_command("cat {0} 2>/dev/null || true".format(shlex.quote(path)))
+    return str(said["stdout"])
 
 
 def template(action: ActionBase, value: Any) -> Any:
@@ -219,6 +244,11 @@ def say(task_vars: Mapping[str, Any], line: str) -> None:
     hosts = task_vars.get("ansible_play_hosts_all") or []
     whose = "{0}: ".format(task_vars.get("inventory_hostname")) if len(hosts) > 1 else ""
     Display().display("  {0}{1}".format(whose, line))
+
+
+def teller(task_vars: Mapping[str, Any]) -> Callable[[str], None]:
+    """``say`` for this host, indented as what goes on."""
+    return lambda line: say(task_vars, "  " + line)
 
 
 def warn(task_vars: Mapping[str, Any], line: str) -> None:
