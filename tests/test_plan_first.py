@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from collections import ChainMap
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.plugin_utils import foresight
+from ansible_collections.landfall.vps.plugins.plugin_utils import foresight, seam
 from ansible_collections.landfall.vps.plugins.plugin_utils.foresight import Outlook
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import Planned
-from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered
+from ansible_collections.landfall.vps.plugins.plugin_utils.render import BRACKETS, Rendered
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -238,3 +243,76 @@ def test_playbooks_that_compare_know_no_other_list_of_roles_than_site(name: str)
     (play,) = yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text(encoding="utf-8"))
     assert play["ansible.builtin.import_playbook"] == "../site.yml"
     assert play["vars"]["landfall_compare"] is True
+
+
+# -- variables are evaluated once -----------------------------------------------------------------------------------
+
+VALUES = {
+    "level": 3,
+    "inner": "{{ level + 1 }}",
+    "items": [{"name": "{{ inner }}", "back": "a\\b"}],
+    "facts": {"deep": {"er": "{{ inner }}"}},
+    "gone": "{{ no_such_variable }}",
+    "braces": "[[ level ]]",
+}
+TEXTS = (
+    "{{ items[0].name }} {{ facts.deep.er }} {{ items | to_json }} {{ braces }}",
+    "{{ more | default('nothing') }} {{ inner * 2 }} {{ 'a\\\\b' }}",
+    "{% for item in items %}{{ item.back }}{% endfor %}",
+    "{{ gone }}",
+)
+
+
+def rendered(templar: Any, text: str, **options: Any) -> str:
+    try:
+        return repr(templar.template(seam.trusted(text), **options))
+    except AnsibleError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def trusted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return seam.trusted(value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("escape", [True, False])
+def test_what_is_evaluated_once_comes_to_the_same(text: str, escape: bool) -> None:
+    values = trusted(VALUES)
+    action: Any = SimpleNamespace(_templar=Templar(loader=DataLoader(), variables={}))
+    known, templar = seam.remembering(action, values)
+    plain = Templar(loader=DataLoader(), variables=values)
+    for _turn in range(2):
+        assert rendered(templar, text, escape_backslashes=escape) == rendered(plain, text, escape_backslashes=escape)
+    more = {"more": "something", "level": 9}
+    beside = seam.templar_with(templar, ChainMap(dict(more), cast("dict[str, Any]", known)))
+    assert "something" in rendered(beside, "{{ more }} {{ level }}") and "9" in rendered(beside, "{{ level }}")
+
+
+def test_other_brackets_are_another_text() -> None:
+    action: Any = SimpleNamespace(_templar=Templar(loader=DataLoader(), variables={}))
+    _known, templar = seam.remembering(action, trusted(VALUES))
+    text = "{{ level }}[[ level ]]"
+    assert rendered(templar, text) == "'3[[ level ]]'"
+    assert rendered(templar, text, overrides=BRACKETS) == "'{{ level }}3'"
+    assert rendered(templar, text) == "'3[[ level ]]'"
+
+
+def test_a_variable_is_evaluated_once_for_all_texts() -> None:
+    action: Any = SimpleNamespace(_templar=Templar(loader=DataLoader(), variables={}))
+    values = trusted({"number": "{{ 1000000000 | random }}"})
+    known, templar = seam.remembering(action, values)
+    assert known is not values
+    assert rendered(templar, "{{ number }}") == rendered(templar, "{{ number }}")
+    assert rendered(Templar(loader=DataLoader(), variables=values), "{{ number }}") != rendered(templar, "{{ number }}")
+
+
+def test_an_ansible_without_it_evaluates_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ansible._internal._templating._lazy_containers", None)
+    action: Any = SimpleNamespace(_templar=Templar(loader=DataLoader(), variables={}))
+    values = trusted(VALUES)
+    known, templar = seam.remembering(action, values)
+    assert known is values and rendered(templar, "{{ items[0].name }}") == "4"

@@ -37,7 +37,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         known = session.known_state(task_vars)
         state = known or self._read_state(task_vars)
         try:
-            planned = plan_task(self._templar, self._task.args, role_path, task_vars, state)
+            values, templar = seam.remembering(self, task_vars)
+            planned = plan_task(templar, self._task.args, role_path, values, state)
         except PlanError as error:
             raise AnsibleActionFail(str(error)) from error
         result.update(changed=False, action=planning.NONE, reasons=[], notes=[], seconds={}, diff=[])

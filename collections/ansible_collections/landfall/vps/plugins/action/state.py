@@ -220,11 +220,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         # What tasks define for themselves is no part of the inventory
         apart = {**(task_vars.get("ansible_facts") or {}), **self._task.get_vars()}
         names = [name for name in task_vars if name not in apart]
+        templar = seam.remembering(self, task_vars)[1]
         found = inventory_faults(
             seam.roles_of_play(task_vars),
             specs,
             names,
-            lambda name: self._templar.template(task_vars[name]),
+            lambda name: templar.template(task_vars[name]),
             values,
             {role: formats.load(place, role) for role in specs},
             Sources(self._loader.get_text_file_contents, place + os.sep),

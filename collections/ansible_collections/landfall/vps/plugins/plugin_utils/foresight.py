@@ -85,9 +85,9 @@ def _own(after: Sequence[seam.PlayTask], before: Sequence[seam.PlayTask]) -> int
 
 
 def _add(
-    outlook: Outlook, action: ActionBase, task: seam.PlayTask, values: Dict[str, Any], state: Mapping[str, Any]
+    outlook: Outlook, action: ActionBase, task: seam.PlayTask, values: Mapping[str, Any], state: Mapping[str, Any]
 ) -> None:
-    templar = seam.templar_for(action, values)
+    values, templar = seam.remembering(action, values)
     try:
         if not task.peculiar and not seam.holds(templar, task):
             return

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import ChainMap
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, List, Mapping, Sequence, Set, cast
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar
@@ -109,7 +110,7 @@ def stack_of(templar: Templar, values: Mapping[str, Any]) -> stack.Stack:
 
 
 def plan_task(
-    templar: Templar, args: Mapping[str, Any], role_path: str, values: Dict[str, Any], state: Mapping[str, Any]
+    templar: Templar, args: Mapping[str, Any], role_path: str, values: Mapping[str, Any], state: Mapping[str, Any]
 ) -> List[Planned]:
     """Plan what a task with these arguments, of the role at ``role_path``, does on a VPS in this ``state``.
 
@@ -139,14 +140,16 @@ def _render(
     options: Mapping[str, Any],
     role_path: str,
     whole: stack.Stack,
-    values: Dict[str, Any],
+    values: Mapping[str, Any],
     state: Mapping[str, Any],
 ) -> Rendered:
     shared = os.path.join(os.path.dirname(role_path), SHARED)
     folders = [os.path.join(role_path, "templates"), shared]
 
     def render_text(source: str, more: Mapping[str, Any], delimiters: Mapping[str, str]) -> str:
-        return render_file(templar, role_path, source, folders, {**values, **more}, delimiters)
+        # Not one new map of all: what the task's variables come to is known once for all files
+        known = ChainMap(dict(more), cast("Dict[str, Any]", values)) if more else values
+        return render_file(templar, role_path, source, folders, known, delimiters)
 
     def there(role: str) -> bool:
         return declared.is_there(role, values, templar.template, state["records"])

@@ -22,6 +22,8 @@ from ansible.utils.display import Display
 from jinja2 import FileSystemBytecodeCache
 
 PROGRAM = "landfall.vps.program"
+_COMPILED: Dict[Any, Any] = {}
+_COMPILING: Dict[type, type] = {}
 Place = Tuple[str, int, int]
 """(file, line, column), both from 1"""
 
@@ -220,11 +222,6 @@ def variables_of(
     return values
 
 
-def templar_for(action: ActionBase, values: Mapping[str, Any]) -> Templar:
-    """The templating of a task with other variables than its own."""
-    return templar_with(action._templar, values)
-
-
 def holds(templar: Templar, task: PlayTask) -> bool:
     """Whether the conditions of a task (``when``) are true with the variables of ``templar``. Raises AnsibleError."""
     return all(templar.evaluate_conditional(condition) for condition in task.raw.when)
@@ -266,10 +263,69 @@ def fresh_templar() -> Templar:
     return Templar(loader=DataLoader(), variables={})
 
 
+def remembering(action: ActionBase, values: Mapping[str, Any]) -> Tuple[Mapping[str, Any], Templar]:
+    """``values`` of which each is evaluated once, when somebody asks for it, not anew by each template; and a templar.
+
+    A variable cannot see what a template is given beside them. Without: ``values`` themselves, and all takes longer.
+    """
+    templar = templar_with(action._templar, values)
+    try:
+        from ansible._internal._templating._engine import TemplateOptions  # noqa: PLC0415
+        from ansible._internal._templating._lazy_containers import _AnsibleLazyTemplateMixin  # noqa: PLC0415
+        from ansible._internal._templating._utils import TemplateContext  # noqa: PLC0415
+
+        engine = templar._engine
+        with TemplateContext(template_value=None, templar=engine, options=TemplateOptions.DEFAULT):
+            found = _AnsibleLazyTemplateMixin._try_create(dict(values))
+    except (ImportError, AttributeError, TypeError):
+        return values, templar
+    if not isinstance(found, Mapping) or not hasattr(found, "_lazy_options"):
+        return values, templar
+    engine.available_variables = found
+    return found, templar
+
+
+def _compile_once(environment: Any) -> None:
+    """Let an environment compile a text only once in this process: variables are asked for by many templates."""
+    kind = type(environment)
+    if kind.__name__ == "Compiling" or not hasattr(kind, "compile"):
+        return
+    if kind not in _COMPILING:
+        settings = (*("block_start_string", "block_end_string", "variable_start_string", "variable_end_string"),
+                    *("comment_start_string", "comment_end_string", "line_statement_prefix", "line_comment_prefix"),
+                    *("trim_blocks", "lstrip_blocks", "newline_sequence", "keep_trailing_newline"))  # fmt: skip
+
+        class Compiling(kind):  # type: ignore[misc, valid-type]
+            def compile(self, source: Any, *args: Any, **more: Any) -> Any:
+                if not isinstance(source, str):
+                    return super().compile(source, *args, **more)
+                own = tuple(getattr(self, name) for name in settings)
+                key = (str(source), args, tuple(sorted(more.items())), own, _escapes())
+                if key not in _COMPILED:
+                    _COMPILED[key] = super().compile(source, *args, **more)
+                return _COMPILED[key]
+
+        _COMPILING[kind] = Compiling
+    environment.__class__ = _COMPILING[kind]
+
+
+def _escapes() -> Any:
+    """Whether backslashes in the text that is being compiled are escaped. Raises ImportError."""
+    from ansible._internal._templating._jinja_bits import _TemplateCompileContext  # noqa: PLC0415
+
+    context = _TemplateCompileContext.current(optional=True)
+    return context and context.escape_backslashes
+
+
 def templar_with(templar: Templar, values: Mapping[str, Any], folders: Sequence[str] = ()) -> Templar:
     """Templating with ``values`` in place of the task's variables; ``folders`` are searched for what is included."""
     more: Dict[str, Any] = {"searchpath": list(folders)} if folders else {}
-    return templar.copy_with_new_env(available_variables=values, **more)
+    fresh = templar.copy_with_new_env(available_variables=values, **more)
+    try:
+        _compile_once(fresh._engine.environment)
+    except (ImportError, AttributeError, TypeError):  # then each text is compiled wherever it is asked for
+        return fresh
+    return fresh
 
 
 def evaluate(templar: Templar, expression: str) -> Any:

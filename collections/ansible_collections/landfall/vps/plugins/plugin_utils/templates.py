@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping
+from typing import Any, List, Mapping
 
 from ansible.errors import AnsibleError
 from ansible.template import Templar
@@ -47,7 +47,7 @@ def render_file(
     role_path: str,
     source: str,
     folders: List[str],
-    values: Dict[str, Any],
+    values: Mapping[str, Any],
     delimiters: Mapping[str, str],
 ) -> str:
     """Return the template file ``source`` of the role at ``role_path``, rendered with ``values``.
