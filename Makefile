@@ -65,8 +65,8 @@ clean-room: ## CMD (all of CI by default) on a fresh clone in a minimal Debian: 
 cores: $(VENV) engine ## the controller's side on each ansible-core that is supported
 	PYTHONPATH=molecule python -m testbed.cores
 
-bench: $(VENV) engine ## measure the ratios of docs/benchmarks.md anew (takes more than half an hour)
-	PYTHONPATH=molecule python -m testbed.bench
+bench: $(VENV) engine ## measure docs/benchmarks.md anew (half an hour), or ARGS='--parts unchanged,change --runs 3 --keep'
+	PYTHONPATH=molecule python -m testbed.bench $(ARGS)
 
 docs: $(VENV) ## generate what is generated: the README of each role
 	python scripts/role_readmes.py

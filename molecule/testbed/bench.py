@@ -28,6 +28,7 @@ WIPE = (
     " docker network prune -f; find /opt/landfall /opt/peer -mindepth 1 -maxdepth 1 ! -name docker -exec rm -rf {} +"
     " 2>/dev/null; true' >/dev/null"
 )
+PARTS = ("unchanged", "change", "hand", "deploy", "role", "fleet")
 Samples = dict[str, list[float]]
 progress = Progress("bench")
 
@@ -184,13 +185,57 @@ def fleet(runs: int, number: int, preload: dict[str, str] | None) -> Samples:
     })  # fmt: skip
 
 
+def components() -> int:
+    """Count what runs on the first VPS."""
+    return int(vps.ssh(FIRST, "ls -d /opt/landfall/*/compose.yaml | wc -l"))
+
+
+def measure(
+    results: report.Results, parts: list[str], args: argparse.Namespace, preload: dict[str, str] | None
+) -> None:
+    """Measure what was asked for; written after each part, so that it is kept when a later one fails."""
+    phases: dict[str, tuple[str, Callable[[int], Samples]]] = {
+        "unchanged": ("runs without changes", unchanged),
+        "change": ("runs with one change", changes),
+        "hand": ("compose by hand", by_hand),
+        "role": ("ordinary role", ordinary),
+    }
+    whole = set(parts) == set(PARTS)
+    for part in [name for name in PARTS if name in parts]:
+        if part == "unchanged":
+            play("site.yml")
+        if part == "role" and "deploy" not in parts:
+            shell(WIPE)
+            play(str(HOME / "peer.yml"))
+        if part in phases:
+            name, work = phases[part]
+            results.phases[name] = work(args.runs)
+        elif part == "deploy":
+            results.deploy = deploy(args.deploys or args.runs)
+        elif args.hosts > 1:
+            results.fleet = fleet(args.runs, args.hosts, preload)
+        results.loads[part] = os.getloadavg()[0]
+        if whole:
+            report.write(results)
+        progress.say(f"load average after {part}: {results.loads[part]:.1f}")
+    if not whole:  # some of it is for whoever asks, not for the page
+        sys.stdout.write("\n".join(report.table(results)) + "\n")
+
+
 def main() -> int:
-    """Measure everything and write docs/benchmarks.md; return the exit status."""
+    """Measure everything and write docs/benchmarks.md, or measure some parts and print them; return the exit status."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--deploys", type=int, help="first deploys of each; as many as runs by default")
     parser.add_argument("--hosts", type=int, default=10, help="servers of the fleet; 0 leaves it out")
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure, of " + ", ".join(PARTS))
+    parser.add_argument("--keep", action="store_true", help="leave the first server as it is, and take it again")
     args = parser.parse_args()
+    parts = args.parts.split(",")
+    if set(parts) - set(PARTS):
+        parser.error("--parts: " + ", ".join(sorted(set(parts) - set(PARTS))) + " is none of " + ", ".join(PARTS))
+    if "fleet" not in parts:
+        args.hosts = 1
     HOME.mkdir(parents=True, exist_ok=True)
     names = [f"bench-{index}" for index in range(1, max(args.hosts, 1) + 1)]
     try:
@@ -198,30 +243,16 @@ def main() -> int:
         vps.up(FIRST, "vps-docker", preload)
         write_inventory(HOME / "hosts.yml", [FIRST])
         play("site.yml", "--skip-tags", "verify")
-        prepare_peers()
+        if set(parts) & {"hand", "deploy", "role"}:
+            prepare_peers()
         host = vps.ssh(FIRST, "sudo docker version --format '{{.Server.Version}}'; docker compose version --short")
-        components = len(list((HOME / "files").glob("*/compose.yaml")))
-        results = report.Results(images=preload or {}, components=components, host=host)
-        # Written after each part: what was measured is kept when a later part fails
-        play("site.yml")
-        results.phases["runs without changes"] = unchanged(args.runs)
-        report.write(results)
-        results.phases["runs with one change"] = changes(args.runs)
-        report.write(results)
-        results.phases["compose by hand"] = by_hand(args.runs)
-        report.write(results)
-        results.deploy = deploy(args.deploys or args.runs)
-        report.write(results)
-        results.phases["ordinary role"] = ordinary(args.runs)
-        report.write(results)
-        if args.hosts > 1:
-            results.fleet = fleet(args.runs, args.hosts, preload)
-            report.write(results)
+        results = report.Results(images=preload or {}, components=components(), host=host)
+        measure(results, parts, args, preload)
     except TestbedError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
-        for name in names:
+        for name in names[1:] if args.keep else names:
             vps.remove(name)
     return 0
 

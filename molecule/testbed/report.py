@@ -25,12 +25,13 @@ class Results:
     components: int
     host: str
     load: float = 0.0  # of 15 minutes, the highest at the end of any part
+    loads: dict[str, float] = field(default_factory=dict)  # of one minute, at the end of each part
     deploy: Samples = field(default_factory=dict)
     phases: dict[str, Samples] = field(default_factory=dict)
     fleet: Samples = field(default_factory=dict)
     targets: dict[str, float] = field(
         default_factory=lambda: {
-            "no-op": 2.0, "no-op with verify": 3.0, "one change, by tag": 4.0, "first deploy": 1.5, "fleet": 2.5}
+            "no-op": 1.5, "no-op with verify": 2.5, "one change, by tag": 3.0, "first deploy": 1.5, "fleet": 2.5}
     )  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def write(results: Results) -> None:
     engine, compose = results.host.split()
     commit = run("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
     images = ", ".join(f"{name} ({source})" for name, source in sorted(results.images.items()))
+    loads = ", ".join(f"{part} {load:.1f}" for part, load in results.loads.items())
     section = f"""{BEGIN}
 
 ## What a deploy costs
@@ -95,9 +97,9 @@ def write(results: Results) -> None:
 Measured by `make bench` at {commit} on {os.cpu_count()} cores with {memory:.0f} GiB, Linux
 {platform.release().split("-")[0]}; the servers are containers on the same machine, with Docker {engine} and Compose
 {compose}. {results.components} components. The runs of a table are taken in turn, after one turn that does not count;
-first deploys after everything but the images was removed. Load average of 15 minutes meanwhile: up to
-{results.load:.1f}; far above the number of cores, it says that the machine did other work too, and that only the
-ratios mean anything.
+first deploys after everything but the images was removed. Load average of one minute at the end of each part:
+{loads}; of 15 minutes: up to {results.load:.1f}. Far above the number of cores, it says that
+the machine did other work too, and that only the ratios mean anything.
 
 - *Ordinary role*: the same services, files and limits as one task per step (folders, templates, secrets,
   `community.docker.docker_container`, waiting until healthy), the way most roles are written.
