@@ -96,13 +96,15 @@ def test_the_report_keeps_what_others_wrote(tmp_path: Path, monkeypatch: pytest.
         images={},
         components=2,
         host="26.1 2.26",
+        loads={"unchanged": 1.5},
     )
     report.write(results)
     report.write(results)
     text = page.read_text()
     assert text.startswith("# Benchmarks\n\n## The application\n\n42\n")
     assert text.count(report.BEGIN) == text.count(report.END) == 1
-    assert "| no-op | 2.10 | 2.00 to 2.50 (3 runs) | 2.10 | at most 2.0: missed |" in text
+    assert "| no-op | 2.10 | 2.00 to 2.50 (3 runs) | 2.10 | at most 1.5: missed |" in text
+    assert "at the end of each part:\nunchanged 1.5; of 15 minutes" in text
     assert "| first deploy | 3.00 | 3.00 to 3.00 (1 runs) | 1.50 | at most 1.5: met |" in text
     assert "| back |" not in text
 
