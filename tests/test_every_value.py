@@ -129,7 +129,7 @@ def _strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def judged(role: str, name: str, value: Any, folder: Path) -> List[str]:
     values = {**rolekit.inventory(folder, **USED), name: value}
     spec = {role: {name: SPECS[role][name]}}
-    said = {role: {**SAID[role], "at_most": {}}}
+    said = {role: {**SAID[role], "at_most": {}, "filled": []}}
     return specs.inventory_faults([role], spec, [name], values.__getitem__, said=said)
 
 
@@ -154,7 +154,7 @@ def _lost(before: Dict[str, Any], after: Dict[str, Any], text: str) -> List[str]
     """Where the marker stood before and something else than ``text`` stands now."""
     lost = []
     for path, document in before.items():
-        now = dict(_strings(after.get(path)))
+        now = dict(_strings(after.get(path.replace(MARKER, text))))  # a component may be named after it
         for place, old in _strings(document):
             if MARKER in old and now.get(place) not in [old.replace(MARKER, form) for form in _forms(text)]:
                 lost.append(f"{path}{place}: {now.get(place)!r} instead of {old.replace(MARKER, text)!r}")

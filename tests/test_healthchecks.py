@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,7 +87,8 @@ def tools(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     else:
         found = shutil.which(request.param)
         assert found, f"{request.param} is not installed here"
-        (folder / request.param).symlink_to(found)
+        # A shim of pyenv is a script that needs more than is in this folder
+        (folder / request.param).symlink_to(sys.executable if request.param == "python3" else found)
     return str(folder)
 
 

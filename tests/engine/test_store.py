@@ -39,7 +39,7 @@ def put(store: Store, contents: dict[str, bytes], name: str) -> None:
 
 
 def record(contents: dict[str, bytes]) -> dict[str, Any]:
-    return {"files": marks(contents), "name": "web", "containers": {}, "meta": {}, "proven": True}
+    return {"files": marks(contents), "name": "web", "group": "web", "containers": {}, "meta": {}, "proven": True}
 
 
 @pytest.fixture
