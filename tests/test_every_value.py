@@ -8,6 +8,7 @@ the first, it must read the text in the second.
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -110,6 +111,9 @@ def _read(path: str, content: bytes) -> Any:
     text = content.decode()
     if path.endswith((".yml", ".yaml")):
         return quick_yaml.load(text)
+    if path.endswith("/Caddyfile"):
+        # Its words, since one is in quotes only where it needs them. Comments are whole lines
+        return [shlex.split(line) for line in text.splitlines() if not line.lstrip().startswith("#")]
     return json.loads(text) if path.endswith(".json") else text
 
 
