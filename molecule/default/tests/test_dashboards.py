@@ -23,6 +23,20 @@ UNSERVED = {
     "node_reboot_required": "a report in node-exporter's textfile folder, written once the host is set up to",
     "node_textfile_mtime_seconds": "as long as nothing reports there",
     "landfall_backup_last_success_timestamp_seconds": "a report of what backs up, which is the operator's",
+    **dict.fromkeys(
+        (
+            f"landfall_scheduled_{name}"
+            for name in (
+                "last_exit_status",
+                "last_start_timestamp_seconds",
+                "late_after_seconds",
+                "next_run_timestamp_seconds",
+                "running",
+                "timeout_seconds",
+            )
+        ),
+        "as long as no service has jobs: scenario services has some",
+    ),
 }
 # Metrics that a program serves only once something has happened
 LATER = {
