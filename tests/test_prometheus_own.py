@@ -127,7 +127,7 @@ def _asked(port: int, query: str) -> list[Any]:
 
 def test_a_real_store_gets_the_samples(tmp_path: Path) -> None:
     """Prometheus itself as receiver, behind a password: what is kept arrives, with the external labels; no other."""
-    from tests.test_caddy_sites import hashed  # noqa: PLC0415 - makes a hash only where it is needed
+    from tests.caddykit import hashed  # noqa: PLC0415 - makes a hash only where it is needed
 
     store, sender = free_port(), free_port()
     (tmp_path / "web.yml").write_text(yaml.safe_dump({"basic_auth_users": {"landfall": hashed("bob")}}))
