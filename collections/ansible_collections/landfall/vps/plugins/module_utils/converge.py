@@ -137,22 +137,24 @@ class Converger:
             self.seconds[phase] = round(self.seconds.get(phase, 0.0) + time.monotonic() - started, 2)
 
     def _images(self, plan: planning.Plan) -> None:
-        builds = self.request.get("builds") or []
         for image in plan.missing_images:
-            twins = [build["twin"] for build in builds if build["image"] == image and build.get("twin")]
-            for failed in [name for name in (image, *twins) if name in self.provided]:
-                raise compose.CommandFailed(self.provided[failed])  # the parts of a context can be read once
-            try:
-                how = images.provide_image(
-                    image,
-                    builds,
-                    self.request.get("archives") or {},
-                    self.meta.get("image_timeout", 1800),
-                )
-            except compose.CommandFailed as error:
-                self.provided[image] = str(error)
-                raise
-            self.notes.append("image {0} {1}".format(image, how))
+            self._image(image)
+
+    def _image(self, image: str) -> None:
+        builds = self.request.get("builds") or []
+        for twin in [build["twin"] for build in builds if build["image"] == image and build.get("twin")]:
+            if twin not in self.docker.images():  # its own component comes later in this trip
+                self._image(twin)
+        if image in self.provided:
+            raise compose.CommandFailed(self.provided[image])  # the parts of a context can be read once
+        try:
+            how = images.provide_image(
+                image, builds, self.request.get("archives") or {}, self.meta.get("image_timeout", 1800)
+            )
+        except compose.CommandFailed as error:
+            self.provided[image] = str(error)
+            raise
+        self.notes.append("image {0} {1}".format(image, how))
 
     def _stage(self) -> None:
         contents = {path: base64.b64decode(text) for path, text in self.request["contents"].items()}
