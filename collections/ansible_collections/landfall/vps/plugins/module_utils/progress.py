@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 from typing import IO, Dict, List, Mapping, Sequence, Tuple
 
 STEP = re.compile(
@@ -60,11 +59,16 @@ def run(
     Raises TimeoutExpired and OSError.
     """
     started = subprocess.Popen(list(argv), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(env))
-    killer = threading.Timer(timeout, started.kill)
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        started.kill()
+
+    killer = threading.Timer(timeout, end)
     killer.start()
     said: List[bytes] = []
     layers: Dict[str, bool] = {}
-    since = time.monotonic()
     try:
         with started:
             for line in started.stdout or ():
@@ -74,7 +78,7 @@ def run(
                     say(image, news)
     finally:
         killer.cancel()
-    if time.monotonic() - since >= timeout:
+    if late.is_set():
         raise subprocess.TimeoutExpired(list(argv), timeout)
     return subprocess.CompletedProcess(list(argv), started.returncode, b"".join(said), b"")
 

@@ -6,6 +6,7 @@ what is printed first is what happens.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections import ChainMap
@@ -59,7 +60,8 @@ class Planned:
 
 
 def _checked(args: Mapping[str, Any]) -> Dict[str, Any]:
-    checked = ArgumentSpecValidator(COMPONENT).validate(dict(args))
+    # A copy, since validating fills in the defaults of what is nested
+    checked = ArgumentSpecValidator(copy.deepcopy(COMPONENT)).validate(dict(args))
     if checked.error_messages:
         name = args.get("name") or "a component without a name"
         raise PlanError("landfall.vps.component: {0}: {1}".format(name, "; ".join(checked.error_messages)))
