@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
+import yaml
 
 from tests import rolekit
 
@@ -47,8 +48,11 @@ def _each(rendered: rolekit.Rendered, rule: str) -> Iterator[tuple[str, Dict[str
 
 
 def test_identity(rendered: rolekit.Rendered) -> None:
-    document = rolekit.compose(rendered)
-    assert document["name"] == rendered.desired.name.replace("_", "-")
+    for path in [path for path in rendered.contents if path.endswith("/compose.yaml")]:
+        folder, project = path.split("/")[0], yaml.safe_load(rolekit.text(rendered, path))["name"]
+        # One of several that a role deploys is called after both, as <role>_<name>
+        own = folder == rendered.desired.name
+        assert project == (folder.replace("_", "-") if own else folder.replace("-", "_", 1)), path
     for name, service in rolekit.services(rendered):
         assert service["container_name"] == name
         assert service["restart"] == "unless-stopped"
@@ -113,7 +117,8 @@ def test_directories_are_mounted_never_files(rendered: rolekit.Rendered) -> None
             source, target, *flags = volume.split(":")
             assert target.startswith("/"), volume
             if source.startswith("."):
-                assert str(Path(rendered.desired.name, source)) in folders, f"{name} mounts {source}"
+                homes = {path.split("/")[0] for path in rendered.contents if path.endswith("/compose.yaml")}
+                assert {str(Path(home, source)) for home in homes} & folders, f"{name} mounts {source}"
                 assert flags and "ro" in flags[0].split(","), volume
             elif source.startswith("/"):
                 assert source in FIXED_FILES or not Path(source).suffix, volume

@@ -142,7 +142,7 @@ def pulls(monkeypatch: pytest.MonkeyPatch, *answers: str) -> List[float]:
     left = list(answers)
     paused: List[float] = []
 
-    def run(_argv: List[str], _timeout: float) -> str:
+    def run(_argv: List[str], _timeout: float, **_more: Any) -> str:
         if left:
             raise compose.CommandFailed(left.pop(0))
         return ""

@@ -15,7 +15,7 @@ from testbed.paths import ROOT
 
 SECRETS = ROOT / ".cache/vps/molecule-default/secrets"
 SCRAPED_ELSEWHERE = {"redis", "celery-beat"}  # by redis-exporter; by the application, from Redis
-OFF = {"postgres_exporter"}  # it watches a server that the inventory names, and this one names none
+OFF = {"postgres", "postgres_exporter"}  # the reference application keeps SQLite here; scenario update has a server
 PRIVILEGED = {"cadvisor"}  # CAD-01
 WRITABLE: set[str] = set()
 
@@ -27,6 +27,12 @@ def roles() -> list[str]:
     return [n for n in names if n not in OFF and (ROOT / "roles" / n / "templates/compose.yaml.j2").is_file()]
 
 
+def deployed(host: Any) -> list[str]:
+    """Return the folders of all components on the VPS."""
+    found = probe.output(host, "find", "/opt/landfall", "-mindepth", "2", "-maxdepth", "2", "-name", "compose.yaml")
+    return sorted(path.split("/")[3] for path in found.split())
+
+
 @pytest.fixture(scope="module")
 def found(host: Any) -> dict[str, probe.Inspect]:
     return probe.containers(host)
@@ -34,9 +40,9 @@ def found(host: Any) -> dict[str, probe.Inspect]:
 
 def test_every_component_of_the_play_has_its_files_and_containers(host: Any, found: dict[str, probe.Inspect]) -> None:
     projects = {entry["Config"]["Labels"]["com.docker.compose.project"] for entry in found.values()}
-    assert projects == {name.replace("_", "-") for name in roles()}
-    for role in roles():
-        assert host.file(f"/opt/landfall/{role}/compose.yaml").is_file, role
+    # Workers and beat are components of their own, <role>_<name>
+    assert {name.split("_")[0] for name in projects} == {name.replace("_", "-") for name in roles()}
+    assert {folder.replace("_", "-") for folder in deployed(host)} == {name.replace("_", "-") for name in projects}
 
 
 def test_every_container_is_healthy_and_never_restarted(found: dict[str, probe.Inspect]) -> None:
@@ -69,8 +75,8 @@ def test_every_container_has_limits_rotation_restart_policy_and_little_power(fou
 
 
 def test_plain_compose_accepts_every_file(host: Any) -> None:
-    for role in roles():
-        probe.output(host, "docker", "compose", "--project-directory", f"/opt/landfall/{role}", "config", "--quiet")
+    for folder in deployed(host):
+        probe.output(host, "docker", "compose", "--project-directory", f"/opt/landfall/{folder}", "config", "--quiet")
 
 
 def test_every_scraped_container_is_a_target_and_up(host: Any, found: dict[str, probe.Inspect]) -> None:
