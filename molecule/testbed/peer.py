@@ -21,12 +21,13 @@ BROKER_USERS = ("app", "celery", "redis-exporter")
 def compose_files(host: str) -> dict[str, dict[str, Any]]:
     """Return component -> its compose file as Compose itself reads it, in the order of site.yml."""
     play = yaml.safe_load((ROOT / "site.yml").read_text())[0]
-    live = vps.ssh(host, f"sudo sh -c 'ls -d {LIVE}/*/compose.yaml'").split()
+    live = [path.split("/")[-2] for path in vps.ssh(host, f"sudo sh -c 'ls -d {LIVE}/*/compose.yaml'").split()]
     found = {}
     for role in (task["ansible.builtin.import_role"]["name"] for task in play["tasks"]):
-        path = f"{LIVE}/{role}/compose.yaml"
-        if path in live:
-            found[role] = json.loads(vps.ssh(host, f"sudo docker compose -f {path} config --format json"))
+        # No role has a hyphen in its name: what follows one is a service of a role with several
+        for component in (name for name in live if name.partition("-")[0] == role):
+            path = f"{LIVE}/{component}/compose.yaml"
+            found[component] = json.loads(vps.ssh(host, f"sudo docker compose -f {path} config --format json"))
     return found
 
 
@@ -44,9 +45,8 @@ def by_hand(files: dict[str, dict[str, Any]], root: str, subnet: str) -> str:
     merged: dict[str, Any] = {"name": "byhand", "services": {}, "volumes": {}, "networks": {}}
     for content in files.values():
         merged["services"].update(_moved(content["services"], root))
-        # One component's volume may be another's external one; here it is made once
-        made = {name: value for name, value in (content.get("volumes") or {}).items() if not value.get("external")}
-        merged["volumes"].update(made)
+        # External for each component, since the engine makes them; here Compose does
+        merged["volumes"].update({name: {"name": v["name"]} for name, v in (content.get("volumes") or {}).items()})
         for name in content.get("networks") or {}:
             merged["networks"][name] = {"name": name, "ipam": {"config": [{"subnet": subnet}]}}
     for name, service in merged["services"].items():
@@ -123,7 +123,7 @@ def ordinary_role(files: dict[str, dict[str, Any]], fetched: Path, root: str, su
         }
     ]
     for component, content in files.items():
-        variable = f"{component}_config"
+        variable = component.replace("-", "_") + "_config"
         paths = sorted(
             path.relative_to(fetched / component) for path in (fetched / component).rglob("*") if path.is_file()
         )
@@ -140,7 +140,7 @@ def ordinary_role(files: dict[str, dict[str, Any]], fetched: Path, root: str, su
             if names:
                 tasks.append({
                     "name": f"{component}: {kind}", "loop": names, "no_log": kind == "secrets",
-                    "register": variable if kind == "configuration" else f"{component}_secrets",
+                    "register": variable if kind == "configuration" else variable + "_secrets",
                     "ansible.builtin.template": {
                         "src": f"{fetched}/{component}/{{{{ item }}}}", "dest": f"{root}/{component}/{{{{ item }}}}",
                         "mode": mode, "owner": owner if kind == "secrets" else "root"},
