@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.landfall.vps.plugins.plugin_utils import remote
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.landfall.vps.plugins.plugin_utils import remote, seam
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "collections/ansible_collections/landfall/vps/plugins"
@@ -160,3 +161,39 @@ def test_nothing_but_the_seam_touches_what_is_private() -> None:
             inherited = {name for name in ("_low_level_execute_command", "_make_tmp_path") if name in path.read_text()}
             if path.name != "seam.py":
                 assert private_uses(path.read_text()) | inherited == set(), path.name
+
+
+def test_only_what_roles_themselves_say_is_kept_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inventory's text may hold a password; a role's is compiled once, whatever its variables come to."""
+    asked: list[str] = []
+
+    class Bucket(SimpleNamespace):
+        code: Any = None
+
+    kept: dict[str, Bucket] = {}
+
+    class Cache:
+        def get_bucket(self, _environment: Any, name: str, _file: Any, source: str) -> Bucket:
+            asked.append(source)
+            return kept.setdefault(name, Bucket())
+
+        def set_bucket(self, _bucket: Bucket) -> None:
+            pass
+
+    monkeypatch.setattr(seam, "_cache", lambda _settings: Cache())
+    monkeypatch.setattr(seam, "_COMPILED", {})
+    monkeypatch.setattr(seam, "_KEPT", [])
+    texts = {"roles/redis/defaults/main.yml": "own", "roles-of-mine/x.yml": "beside", "inventory/vault.yml": "secret"}
+    values = {}
+    for place, word in texts.items():
+        path = tmp_path / place
+        path.parent.mkdir(parents=True)
+        path.write_text(f"{word}: '{{{{ \"{word}\" | upper }}}}'\n")
+        values.update(seam.load_trusted(DataLoader(), str(path)))
+    seam.keep_texts_below(str(tmp_path / "roles"))
+    for _run in range(2):
+        seam._COMPILED.clear()
+        templar = seam.templar_with(seam.fresh_templar(), values)
+        assert [templar.template(values[word]) for word in texts.values()] == ["OWN", "BESIDE", "SECRET"]
+    assert set(asked) == {'{{ "own" | upper }}'}
+    assert [bucket.code is not None for bucket in kept.values()] == [True]

@@ -72,6 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if unknown:
             raise AnsibleActionFail("landfall.vps.state: unknown option {0}".format(", ".join(unknown)))
         python = interpreter(task_vars, self)
+        seam.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             # The connection waits for the VPS most of the time, which is enough to check the inventory
             reading = pool.submit(

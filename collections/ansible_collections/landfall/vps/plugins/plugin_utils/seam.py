@@ -12,6 +12,7 @@ import os
 import shlex
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+import jinja2
 from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
@@ -24,6 +25,9 @@ from jinja2 import FileSystemBytecodeCache
 PROGRAM = "landfall.vps.program"
 _COMPILED: Dict[Any, Any] = {}
 _COMPILING: Dict[type, type] = {}
+_KEPT: List[str] = []
+_CACHES: Dict[str, Optional[FileSystemBytecodeCache]] = {}
+_PLUGINS: Dict[str, Any] = {}
 Place = Tuple[str, int, int]
 """(file, line, column), both from 1"""
 
@@ -259,8 +263,12 @@ def trusted(text: str) -> Any:
 
 
 def fresh_templar() -> Templar:
-    """Templating without any variable."""
-    return Templar(loader=DataLoader(), variables={})
+    """Templating without any variable. What it looks up of filters and tests later templating need not look up."""
+    fresh = Templar(loader=DataLoader(), variables={})
+    environment = getattr(getattr(fresh, "_engine", None), "environment", None)
+    if environment is not None:
+        _share_plugins(environment)
+    return fresh
 
 
 def remembering(action: ActionBase, values: Mapping[str, Any]) -> Tuple[Mapping[str, Any], Templar]:
@@ -302,11 +310,48 @@ def _compile_once(environment: Any) -> None:
                 own = tuple(getattr(self, name) for name in settings)
                 key = (str(source), args, tuple(sorted(more.items())), own, _escapes())
                 if key not in _COMPILED:
-                    _COMPILED[key] = super().compile(source, *args, **more)
+                    _COMPILED[key] = _compiled(self, source, key, super().compile, args, more)
                 return _COMPILED[key]
 
         _COMPILING[kind] = Compiling
     environment.__class__ = _COMPILING[kind]
+
+
+def _share_plugins(environment: Any) -> None:
+    """Let environments of one process know filters and tests together: to find one takes longer than most templates."""
+    environment.filters = _PLUGINS.setdefault("filters", environment.filters)
+    environment.tests = _PLUGINS.setdefault("tests", environment.tests)
+
+
+def keep_texts_below(folder: str) -> None:
+    """Let texts of files below ``folder``, the roles' own, be kept compiled from run to run; no inventory's are."""
+    _KEPT[:] = [os.path.join(folder, "")]
+
+
+def _compiled(
+    environment: Any, source: Any, key: Any, work: Callable[..., Any], args: Sequence[Any], more: Mapping[str, Any]
+) -> Any:
+    """A text compiled, or as an earlier run kept it compiled if it is a role's own: what others write may be secret."""
+    place = place_of(source)
+    cache = _cache((key[1:],)) if place and place[0].startswith(tuple(_KEPT) or ("\0",)) else None
+    if cache is None:
+        return work(source, *args, **more)
+    bucket = cache.get_bucket(environment, key[0], None, str(source))
+    if bucket.code is None:
+        bucket.code = work(source, *args, **more)
+        cache.set_bucket(bucket)
+    return bucket.code
+
+
+def _cache(settings: Any) -> Optional[FileSystemBytecodeCache]:
+    """Where Jinja keeps what it compiled with these settings: a folder that only this user may enter, or None."""
+    told = hashlib.sha256(repr((__version__, jinja2.__version__, settings)).encode()).hexdigest()[:12]
+    if told not in _CACHES:
+        try:
+            _CACHES[told] = FileSystemBytecodeCache(pattern="__landfall_{0}_%s.cache".format(told))
+        except (RuntimeError, OSError):  # no such folder can be made, or somebody else owns it
+            _CACHES[told] = None
+    return _CACHES[told]
 
 
 def _escapes() -> Any:
@@ -323,6 +368,7 @@ def templar_with(templar: Templar, values: Mapping[str, Any], folders: Sequence[
     fresh = templar.copy_with_new_env(available_variables=values, **more)
     try:
         _compile_once(fresh._engine.environment)
+        _share_plugins(fresh._engine.environment)
     except (ImportError, AttributeError, TypeError):  # then each text is compiled wherever it is asked for
         return fresh
     return fresh
@@ -348,8 +394,4 @@ def keep_compiled(templar: Templar, overrides: Mapping[str, Any]) -> None:
     environment = getattr(getattr(templar, "_engine", None), "environment", None)
     if environment is None:
         return
-    settings = hashlib.sha256(repr((__version__, sorted(overrides.items()))).encode()).hexdigest()[:12]
-    try:
-        environment.bytecode_cache = FileSystemBytecodeCache(pattern="__landfall_{0}_%s.cache".format(settings))
-    except (RuntimeError, OSError):  # no such folder can be made, or somebody else owns it
-        environment.bytecode_cache = None
+    environment.bytecode_cache = _cache(sorted(overrides.items()))

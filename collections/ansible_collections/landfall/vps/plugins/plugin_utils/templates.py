@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any, List, Mapping
 
@@ -36,6 +37,8 @@ def warm_up(delimiters: Mapping[str, str]) -> None:
     templar.template(
         seam.trusted("{0} if true {1}{0} endif {1}".format(start, end)), overrides={**SETTINGS, **delimiters}
     )
+    # Templates make so many objects that the collector keeps walking all of Ansible's; the workers' need no walk
+    gc.freeze()
 
 
 class TemplateError(Exception):
