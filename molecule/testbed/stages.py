@@ -87,13 +87,14 @@ def plan(wanted: list[str]) -> list[Stage]:
         Stage("unit", (*MAKE, "unit"), after=("environments",)),
         Stage("app-test", (*MAKE, "app-test"), after=("environments",)),
         Stage("cores", (*MAKE, "cores"), after=("images",)),
+        Stage("installed", (*MAKE, "installed"), after=("images",)),
         *others,
     ]
 
 
 def check() -> list[Stage]:
     """Return the stages of `make check`: what daily work needs to know within minutes."""
-    return [stage for stage in plan([SMOKE]) if stage.name not in {"app-test", "cores"}]
+    return [stage for stage in plan([SMOKE]) if stage.name not in {"app-test", "cores", "installed"}]
 
 
 def beside(environment: Mapping[str, str] = os.environ) -> int:

@@ -22,7 +22,8 @@ from ansible.template import Templar, trust_as_template
 from ansible.utils.display import Display
 from jinja2 import FileSystemBytecodeCache
 
-PROGRAM = "landfall.vps.program"
+COLLECTION = "landfall.vps."
+PROGRAM = COLLECTION + "program"
 _COMPILED: Dict[Any, Any] = {}
 _COMPILING: Dict[type, type] = {}
 _KEPT: List[str] = []
@@ -147,9 +148,9 @@ def remote_user(action: ActionBase, task_vars: Mapping[str, Any]) -> str:
 
 
 def roles_of_play(task_vars: Mapping[str, Any], with_dependencies: bool = True) -> List[str]:
-    """Names of the roles of this play, in their order."""
+    """Names of the roles of this play, in their order; of those that lie in this collection without its own name."""
     name = "ansible_role_names" if with_dependencies else "ansible_play_role_names"
-    return [str(role) for role in task_vars.get(name) or []]
+    return [str(role).removeprefix(COLLECTION) for role in task_vars.get(name) or []]
 
 
 class PlayTask(NamedTuple):
