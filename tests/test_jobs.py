@@ -92,6 +92,21 @@ def test_what_cannot_be_is_refused_by_the_job(tmp_path: Path, job: Dict[str, Any
     assert "app_services: web: job " in str(no.value)
 
 
+def test_a_worker_may_have_jobs_too(tmp_path: Path) -> None:
+    worker = {"name": "mails", "queues": ["mails"], "jobs": [{**JOB, "command": "python -m shop.purge --all"}]}
+    more = {"app_services": [WEB], "celery_service": "web", "celery_app": "shop.celery", "celery_workers": [worker]}
+    rendered = rolekit.component("celery", tmp_path, **more)
+    name = "landfall-job-mails-cleanup"
+    changes = yaml.safe_load(unit(rendered, ".yaml", name))["services"]["mails"]
+    assert changes["command"] == ["python", "-m", "shop.purge", "--all"]
+    assert json.loads(unit(rendered, ".json", name))["container"] == "mails-cleanup"
+    worker["jobs"] = [{**JOB, "schedule": "0 3 * * *", "command": ["x"]}]
+    with pytest.raises(
+        Exception, match="celery_workers: mails: job cleanup: schedule: '0 3 \\* \\* \\*' is written as cron"
+    ):
+        rolekit.component("celery", tmp_path, **more)
+
+
 def test_two_of_a_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="something else is named web-cleanup already"):
         component(tmp_path, {}, {})

@@ -275,6 +275,37 @@ def test_a_worker_has_all_that_its_service_has(tmp_path: Path) -> None:
     assert "./config:/run/landfall:ro" in services["worker"]["volumes"]
 
 
+def test_a_worker_waits_for_the_service_whose_code_it_runs_and_for_no_other(tmp_path: Path) -> None:
+    """A service that does not serve takes no worker with it that has nothing to do with it."""
+    items = [SHOP, {**WEB, "name": "flower"}, {"name": "app-seed", "image": "a:1", "one_shot": True}]
+    found = {
+        "rest": {"name": "rest"},
+        "seeded": {"name": "seeded", "depends_on": {"app-seed": "service_completed_successfully"}},
+        "listed": {"name": "listed", "depends_on": ["flower", "web"]},
+        "foreign": {"name": "foreign", "service": "flower"},
+        "own": {"name": "own", "image": "shop/jobs:2"},
+    }
+    more = {**OWN, "app_services": items, "celery_workers": list(found.values())}
+    needs = {
+        name: one.desired.meta["needs"]
+        for one in rolekit.components("celery", tmp_path, **more)
+        for name in one.desired.containers
+    }
+    assert needs == {
+        "rest": ["app-web"],
+        "seeded": [{"name": "app-seed", "condition": "completed"}, "app-web"],
+        "listed": [
+            {"name": "app-flower", "condition": "started"},
+            {"name": "app-web", "condition": "started"},
+        ],
+        "foreign": ["app-flower"],
+        "own": ["app-web"],
+        "celery-beat": ["app-web"],
+    }
+    reference = rolekit.components("celery", tmp_path)
+    assert {tuple(one.desired.meta["needs"]) for one in reference} == {("app",)}
+
+
 def test_beat_of_somebody_else_has_a_place_for_its_schedule(tmp_path: Path) -> None:
     beat = workers(tmp_path)["celery-beat"]
     assert "--schedule=/var/lib/celery-beat/schedule" in beat["command"]

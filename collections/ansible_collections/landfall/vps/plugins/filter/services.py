@@ -8,7 +8,13 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.landfall.vps.plugins.plugin_utils import seam, service_health, services, workers
+from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    seam,
+    service_health,
+    service_needs,
+    services,
+    workers,
+)
 
 REPLACED = ("command", "entrypoint", "test")
 """Lists that replace what was there; others are joined, as Compose does it."""
@@ -38,6 +44,12 @@ def worker_services(items: Sequence[Mapping[str, Any]], **settings: Any) -> List
         return workers.as_services(_plain(items), _plain(settings))
     except services.ServiceError as error:
         raise AnsibleFilterError(str(error)) from error
+
+
+def components(items: Sequence[Mapping[str, Any]], group: str) -> Dict[str, str]:
+    """The component of each service, and of the group as a whole, by the names under which others may need them."""
+    return {group: group, **{str(item.get("name")): service_needs.component_name(group, str(item.get("name")))
+                             for item in items}}  # fmt: skip
 
 
 def asked_at(items: Sequence[Mapping[str, Any]], where: str) -> List[Dict[str, Any]]:
@@ -93,6 +105,7 @@ class FilterModule:
         return {
             "services": expand,
             "workers": worker_services,
+            "service_components": components,
             "asked_at": asked_at,
             "overridden": overridden,
         }

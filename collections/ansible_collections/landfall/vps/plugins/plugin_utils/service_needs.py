@@ -41,7 +41,8 @@ def component_names(group: str, services: Iterable[str], where: str) -> Dict[str
     return found
 
 
-def _wanted(item: Mapping[str, Any]) -> Mapping[str, Any]:
+def wanted(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What ``depends_on`` of an item names, each with its condition or None, whatever form it has."""
     value = item.get("depends_on") or {}
     if isinstance(value, str):
         value = [value]
@@ -57,7 +58,7 @@ def in_start_order(known: Items, where: str) -> List[str]:
             circle = " -> ".join([*path[path.index(name) :], name])
             raise ServiceError("{0}: depends_on goes round in a circle: {1}; take one out".format(where, circle))
         if name not in order:
-            for other in _wanted(known[name]):
+            for other in wanted(known[name]):
                 if other in known and other != name:
                     visit(str(other), [*path, name])
             order.append(name)
@@ -76,7 +77,7 @@ def needs_of(
     component. Raises ServiceError.
     """
     found: Dict[str, str] = {}
-    for name, said in _wanted(item).items():
+    for name, said in wanted(item).items():
         condition = (said.get("condition") if isinstance(said, Mapping) else said) or "service_started"
         what = "{0}: depends_on {1}".format(told, name)
         if condition not in CONDITIONS:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ansible_collections.landfall.vps.plugins.plugin_utils import services
+from ansible_collections.landfall.vps.plugins.plugin_utils import service_needs, services
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError, words
 
 HEARTBEAT = "/dev/shm/landfall-worker"  # noqa: S108 - in the container: writable whatever else is read-only
@@ -24,7 +24,7 @@ TAKEN = (
 OWN = (
     "image", "build", "volumes", "tmpfs", "user", "uid", "read_only", "cap_add", "extra_hosts", "ulimits", "shm_size",
     "working_dir", "env_file", "entrypoint", "publish", "metrics", "job", "health", "health_interval", "health_timeout",
-    "health_retries", "health_start_period", "depends_on", "labels", "compose", "replicas", "stop_signal",
+    "health_retries", "health_start_period", "labels", "compose", "replicas", "stop_signal", "jobs",
 )  # fmt: skip
 MERGED = ("environment", "secrets", "secret_environment")
 
@@ -33,8 +33,8 @@ def as_services(workers: Sequence[Mapping[str, Any]], settings: Mapping[str, Any
     """The items of ``where``, and beat, in the form of services.
 
     ``settings`` are the role's variables without their prefix, which is ``program``, the name of the command as well;
-    ``code`` is what it is given, ``where`` and ``services_variable`` are names of variables, ``reference_…`` says what
-    the reference application has.
+    ``code`` is what it is given, ``where`` and ``services_variable`` are names of variables, ``services_group`` is the
+    group of ``services``, ``reference_…`` says what the reference application has.
     Raises ServiceError.
     """
     found = [_worker(worker, settings) for worker in workers]
@@ -120,12 +120,24 @@ def _common(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> Dict[str,
     for key in MERGED:
         item[key] = {**(item.get(key) or {}), **(worker.get(key) or {})}
     item.update({key: worker[key] for key in OWN if worker.get(key) is not None})
+    item["depends_on"] = {**_first(source, settings), **service_needs.wanted(worker)}
     item["volumes"] = list(dict.fromkeys(item.get("volumes") or []))
     if not item.get("build"):
         item.pop("build", None)
     if worker.get("image") and not worker.get("build"):
         item.pop("build", None)
     return item
+
+
+def _first(source: Optional[Mapping[str, Any]], settings: Mapping[str, Any]) -> Dict[str, str]:
+    """What comes before a worker: the service whose code it runs, as its release brings the database to that version.
+
+    Of a worker whose code nobody else runs it may be any of the services.
+    """
+    if source is not None:
+        return {str(source["name"]): "service_healthy"}
+    group = settings.get("services_group")
+    return {str(group): "service_healthy"} if group and settings.get("services") else {}
 
 
 def _arguments(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:
