@@ -1,4 +1,4 @@
-"""Every example of docs/own-application.md is an inventory that is accepted."""
+"""Every example of docs/own-application.md, and of the pages it leads to, is an inventory that is accepted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,50 @@ import yaml
 
 from tests import inventories, rolekit
 
-PAGE = (rolekit.ROOT / "docs" / "own-application.md").read_text(encoding="utf-8")
-EXAMPLES: List[Dict[str, Any]] = [yaml.safe_load(text) for text in re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)]
+DOCS = rolekit.ROOT / "docs"
+PAGE = (DOCS / "own-application.md").read_text(encoding="utf-8")
+FENCE = re.compile(r"(?ms)^```yaml\n(.*?)^```$")
+EXAMPLES: List[Dict[str, Any]] = [yaml.safe_load(text) for text in FENCE.findall(PAGE)]
+OTHERS = ("jobs", "postgres", "proxy", "registries", "prometheus-setup", "dashboards")
+HASH = "$2b$05$abcdefghijklmnopqrstuu9xU3Bs1t7UJi2CdlkA6yWaGxAgRewK."
+PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+VAULT = {"vault_bob": HASH, "vault_certificate": PEM, "vault_key": PEM.replace("CERTIFICATE", "PRIVATE KEY")}
+
+
+def vault_of(text: str) -> Dict[str, str]:
+    """What a page's examples take from the vault."""
+    return {**dict.fromkeys(re.findall(r"vault_\w+", text), "s3cret"), **VAULT}
+
+
+def of_other_pages() -> List[Any]:
+    """The examples of the pages that are inventories: a map whose keys are variables of roles."""
+    found = []
+    for name in OTHERS:
+        page = (DOCS / "operations" / f"{name}.md").read_text(encoding="utf-8")
+        examples = [yaml.safe_load(text) for text in FENCE.findall(page)]
+        known = {option for role in rolekit.role_names() for option in rolekit.options(role)}
+        for example in examples:
+            if isinstance(example, dict) and set(example) & known:
+                assert set(example) <= known, (name, set(example) - known)
+                found.append(pytest.param(example, page, id=f"{name}-{next(iter(example))}"))
+    return found
+
+
+@pytest.mark.parametrize(("example", "page"), of_other_pages())
+def test_an_example_of_another_page_is_accepted(example: Dict[str, Any], page: str, tmp_path: Path) -> None:
+    (tmp_path / "frontend" / "dist").mkdir(parents=True)
+    (tmp_path / "frontend" / "dist" / "index.html").write_text("<h1>Shop</h1>")
+    # What an example takes for granted
+    there: Dict[str, Any] = {
+        "app_services": [
+            {"name": "web", "image": "shop/web:1", "port": 8000, "health": "/", "volumes": ["uploads:/a", "assets:/b"]},
+            {"name": "api", "image": "shop/api:1", "port": 8000, "health": "/"},
+        ],
+        "celery_enabled": False,
+        "postgres_enabled": True,
+        "postgres_databases": [{"name": "shop"}],
+    }
+    assert inventories.faults(inventories.written(tmp_path, {**there, **vault_of(page), **example})) == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[example["app_services"][0]["name"] for example in EXAMPLES])
@@ -20,7 +62,7 @@ def test_an_example_is_accepted(example: Dict[str, Any], tmp_path: Path) -> None
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "Dockerfile").write_text("FROM scratch\n")
     (tmp_path / "web.env").write_text("A=1\n")
-    vault = dict.fromkeys(re.findall(r"vault_\w+", PAGE), "s3cret")
+    vault = vault_of(PAGE)
     unknown = set(example) - {name for role in ("app", "celery", "caddy", "postgres") for name in rolekit.options(role)}
     assert unknown == set()
     items = rolekit.options("app")["app_services"]["options"]
@@ -30,6 +72,8 @@ def test_an_example_is_accepted(example: Dict[str, Any], tmp_path: Path) -> None
     rendered = rolekit.component("app", tmp_path, **example, **vault)
     names = {name for name, _service in rolekit.services(rendered)}
     assert all(any(name.startswith(item["name"]) for name in names) for item in example["app_services"])
+    if "caddy_sites" in example:
+        rolekit.component("caddy", tmp_path, **example, **vault)
     if "celery_workers" in example:
         workers = dict(rolekit.services(rolekit.component("celery", tmp_path, **example, **vault)))
         assert {item["name"] for item in example["celery_workers"]} <= set(workers)

@@ -137,6 +137,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "sql_setting": _form(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?", "name of a setting", "random_page_cost"),
     "sql_value": _form(r"[^'\\\x00-\x1f\x7f]*", "value of a setting", "1.1 or 10min; no quote, no backslash"),
     "address": _form(_HOST + ":[0-9]{1,5}", "address", "host:9090"),
+    "target": _form(_HOST + "(?::[0-9]{1,5})?", "address", "host:9090, or shop.example.org for the scheme's own port"),
     "url": _form(
         _BAD_ESCAPE + r"https?://" + _HOST + r"(?::[0-9]{1,5})?(?:[/?#]" + _URL_SIGNS + "*)?",
         "URL",
