@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import stat
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_the_board_s_inventory_is_accepted_and_renders(tmp_path: Path) -> None:
     assert inventories.faults(folder) == []
     for role in ("app", "celery", "caddy", "postgres", "redis"):
         inventories.rendered(folder, role)
-    (web,) = found["app_services"]
+    web, flower = found["app_services"]
     assert web["build"] == {"context": "{{ compose_folder }}"} and found["compose_folder"] == str(BOARD)
     assert web["command"] == ["uvicorn", "board.main:app", "--host", "0.0.0.0", "--port", "8000"]  # noqa: S104
     assert web["release"] == ["sh", "-c", "alembic upgrade head"]
@@ -74,8 +75,33 @@ def test_the_board_s_inventory_is_accepted_and_renders(tmp_path: Path) -> None:
             "grace": 60,
         }
     ]
-    assert found["postgres_databases"] == [{"name": "board"}] and found["caddy_app_host"] == "board.example.org"
+    assert found["postgres_databases"] == [{"name": "board"}]
+    assert (flower["port"], flower["health"], flower["metrics"]) == (5555, "tcp", {"port": 5555, "kind": "none"})
+    assert found["caddy_sites"] == [
+        {"host": "board.example.org", "upstreams": ["web:8000"]},
+        {
+            "host": "flower.board.example.org",
+            "upstreams": ["flower:5555"],
+            "users": {"bob": "{{ vault_flower_bob }}"},
+        },
+    ]
     assert "Nothing." in notes(folder, "By hand")
+
+
+def test_the_scenario_deploys_what_the_van_writes_with_three_lines_by_hand(tmp_path: Path) -> None:
+    """Two for a job, which no compose file has; one where the project lies, which is another folder on each machine."""
+    folder, _found = moved(tmp_path, BOARD)
+    scenario = BOARD.parent / "group_vars/all"
+    mine, theirs = ((place / "main.yml").read_text().splitlines() for place in (folder / "group_vars/all", scenario))
+    changed = [line[2:] for line in difflib.ndiff(mine, theirs) if line[0] in "+-"]
+    assert changed == [
+        f"compose_folder: {BOARD}",
+        "compose_folder: \"{{ lookup('ansible.builtin.env', 'MOLECULE_SCENARIO_DIRECTORY') }}/project\"",
+        "    jobs:",
+        '      - {name: report, command: python -m board.report, schedule: "*:*:00"}',
+    ]
+    vaults = [yaml.safe_load((place / "vault.yml").read_text()) for place in (folder / "group_vars/all", scenario)]
+    assert vaults[0] == vaults[1]
 
 
 def test_secrets_are_in_the_vault_alone(tmp_path: Path) -> None:
@@ -85,6 +111,7 @@ def test_secrets_are_in_the_vault_alone(tmp_path: Path) -> None:
     assert yaml.safe_load(vault.read_text()) == {
         "vault_postgres_board_password": "p%ss/w#rd",
         "vault_signing_key": "not-for-production-0123456789",
+        "vault_flower_bob": "$2b$05$abcdefghijklmnopqrstuu9xU3Bs1t7UJi2CdlkA6yWaGxAgRewK.",
     }
     for path in folder.rglob("*"):
         if path.is_file() and path != vault:
@@ -130,6 +157,32 @@ def test_names_come_from_labels(labels: Dict[str, str], expected: str, tmp_path:
     source = written(tmp_path / "shop", {"compose.yaml": yaml.safe_dump({"services": services})})
     folder, found = moved(tmp_path, source)
     assert found["caddy_app_host"] == expected and inventories.faults(folder) == []
+
+
+def test_users_of_a_middleware_of_traefik_are_those_of_the_site(tmp_path: Path) -> None:
+    hashed = "$2y$10$" + "a" * 53
+    labels = {
+        "traefik.http.routers.x.rule": "Host(`a.example.org`)",
+        "traefik.http.routers.x.middlewares": "gzip@file, team@docker",
+        "traefik.http.routers.y.rule": "Host(`b.example.org`)",
+    }
+    users = {"traefik.http.middlewares.team.basicauth.users": f"bob:{hashed},eve:$apr1$x$y".replace("$", "$$")}
+    services = {
+        "web": {"image": "shop/web:1", "expose": ["8000"], "labels": labels},
+        "traefik": {"image": "traefik:v3.6", "labels": users},
+    }
+    source = written(tmp_path / "shop", {"compose.yaml": yaml.safe_dump({"services": services})})
+    folder, found = moved(tmp_path, source)
+    assert found["caddy_sites"] == [
+        {
+            "host": "a.example.org",
+            "upstreams": ["web:8000"],
+            "users": {"bob": "{{ vault_web_bob }}", "eve": "{{ vault_web_eve }}"},
+        },
+        {"host": "b.example.org", "upstreams": ["web:8000"]},
+    ]
+    assert yaml.safe_load((folder / "group_vars/all/vault.yml").read_text())["vault_web_bob"] == hashed
+    assert "the password of eve is no bcrypt hash" in notes(folder, "By hand")
 
 
 def test_paths_and_names_of_nginx_become_a_site_with_routes(tmp_path: Path) -> None:

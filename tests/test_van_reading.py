@@ -13,7 +13,7 @@ from scripts.van import celery, project, secrets
 from scripts.van.interpolate import ComposeError, read_file, substitute
 from tests import programs, rolekit
 
-BOARD = rolekit.ROOT / "molecule" / "services" / "board"
+BOARD = rolekit.ROOT / "molecule" / "board" / "project"
 PLUGINS = "usr/libexec/docker/cli-plugins"
 
 PROJECT = {

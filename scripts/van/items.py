@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.van import asked, files, kinds, secrets
+from scripts.van import asked, celery, files, kinds, secrets
 from scripts.van.mounts import Mounts
 from scripts.van.notes import Notes
 from scripts.van.proxies import Site
@@ -223,6 +223,9 @@ class Items:
         }
 
     def _metrics(self, service: Mapping[str, Any], port: int) -> dict[str, Any]:
+        command = celery.recognise(kinds.argv(service))
+        if command and command.kind == "flower":
+            return {"metrics": {"port": port, "kind": "none"}}  # its own, whatever the application counts
         kind = files.Dockerfile(service.get("build")).metrics()
         return {"metrics": {"port": port, "kind": kind}} if kind else {}
 

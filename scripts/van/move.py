@@ -28,6 +28,7 @@ RESERVED = {
     "blackbox-exporter",
     "celery-beat",
 } - {"app"}
+BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 @dataclass
@@ -336,7 +337,8 @@ class Move:
         for site in sites:
             if site.public:
                 public.setdefault(site.host, []).append(site)
-        if len(public) == 1 and [site.path for site in next(iter(public.values()))] == ["/"]:
+        first = next(iter(public.values()), [])
+        if len(public) == 1 and [(site.path, site.users) for site in first] == [("/", ())]:
             variables["caddy_app_host"] = next(iter(public))
         elif public:
             variables["caddy_sites"] = [self._site(host, parts, found) for host, parts in public.items()]
@@ -353,12 +355,26 @@ class Move:
 
         whole = next((site for site in parts if site.path == "/"), None)
         routes = [
-            {"paths": [site.path.rstrip("/") or "/"], "upstreams": upstreams(site)}
+            {"paths": [site.path.rstrip("/") or "/"], "upstreams": upstreams(site), **self._users(site)}
             for site in parts
             if site.path != "/"
         ]
         return {
             "host": host,
-            **({"upstreams": upstreams(whole)} if whole else {}),
+            **({"upstreams": upstreams(whole), **self._users(whole)} if whole else {}),
             **({"routes": routes} if routes else {}),
         }
+
+    def _users(self, site: proxies.Site) -> dict[str, Any]:
+        """Who may enter; hashes that the proxy does not read are told, and refused by the role."""
+        found = {}
+        for user, hashed in site.users:
+            if not BCRYPT.fullmatch(hashed):
+                self.notes.add(
+                    "hand",
+                    site.where,
+                    site.service,
+                    f"the password of {user} is no bcrypt hash; put one in vault.yml (mkpasswd -m bcrypt)",
+                )
+            found[user] = self._secret(site.service, f"{site.service}_{user}", hashed)
+        return {"users": found} if found else {}

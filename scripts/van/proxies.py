@@ -22,6 +22,8 @@ class Site:
     service: str
     port: int
     where: str = ""
+    users: tuple[tuple[str, str], ...] = ()
+    """Who may enter, with the hash of each password; everybody if there is nobody."""
 
     @property
     def public(self) -> bool:
@@ -62,7 +64,21 @@ def _traefik(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Si
         ]
         for host in [one for one in hosts if re.fullmatch(r"[A-Za-z0-9.-]+", one)] or ([""] if paths else []):
             for path in paths or ["/"]:
-                yield Site(host, path, name, port, project.line(name, "labels", key))
+                users = _basic_auth(key.rpartition(".")[0], labels, project)
+                yield Site(host, path, name, port, project.line(name, "labels", key), users)
+
+
+def _basic_auth(router: str, labels: Mapping[str, str], project: Any) -> tuple[tuple[str, str], ...]:
+    """The users of the middlewares of a router of Traefik, which any service may declare."""
+    named = {one.strip().partition("@")[0] for one in labels.get(f"{router}.middlewares", "").split(",")}
+    found = []
+    every = [service.get("labels") or {} for service in project.services.values()]
+    for key, value in [pair for one in every for pair in one.items()]:
+        middleware = re.fullmatch(r"traefik\.http\.middlewares\.([^.]+)\.basicauth\.users", key, re.IGNORECASE)
+        if middleware and middleware[1] in named:
+            pairs = [pair.strip().partition(":") for pair in value.split(",")]
+            found += [(user, hashed) for user, _colon, hashed in pairs]
+    return tuple(found)
 
 
 def _caddy(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Site]:

@@ -22,6 +22,7 @@ all:
       ansible_port: {port}
 """
 HEAD = """---
+# yamllint disable rule:line-length
 # Written from {files}. Every variable is explained in roles/<role>/README.md and docs/own-application.md.
 """
 VAULT = """---
