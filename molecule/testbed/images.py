@@ -19,6 +19,8 @@ from .paths import CACHE, CHECKOUT, ROOT, Progress, TestbedError, locked, run
 
 LABEL = "org.landfall.source"
 TAGS = CACHE / "images" / "tags.json"
+# An application that a VPS builds, where no package index answers either
+SAMPLE = "molecule/board/project"
 
 
 def exists(reference: str) -> bool:
@@ -205,6 +207,7 @@ def _build_all(only: tuple[str, ...], progress: Progress) -> dict[str, str]:
         reference, tag = build_app(progress, tags[images["python"].reference])
         tags[reference] = tag
         preload[reference] = source_of(tag)
+        fill_wheelhouse(progress, f"{SAMPLE}/requirements.txt", f"{SAMPLE}/wheelhouse", "wheelhouse-board")
     remember(tags)
     return preload
 
@@ -230,6 +233,28 @@ def load_archives(progress: Progress) -> dict[str, str]:
     return found
 
 
+def fill_wheelhouse(progress: Progress, lock: str, house: str, name: str) -> None:
+    """Download what a build context installs, unless its lock is the one that was downloaded for.
+
+    :param progress: where it is said
+    :param lock: file of exact versions with hashes, from the repository's root
+    :param house: folder of the context for its wheels, from the repository's root
+    :param name: of the file that remembers the lock
+    """
+    folder = ROOT / house
+    stamp = CACHE / "images" / name  # not in the build context, whose digest it would change
+    wanted = hashlib.sha256((ROOT / lock).read_bytes()).hexdigest() if (ROOT / lock).is_file() else ""
+    if folder.is_dir() and stamp.is_file() and stamp.read_text() == wanted:
+        return
+    fresh = Path(tempfile.mkdtemp(dir=CACHE / "images"))
+    download_wheels(["--no-deps", "--require-hashes", "-r", str(ROOT / lock)], fresh)
+    fresh.chmod(0o755)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.move(fresh, folder)  # whole or not at all: the context's digest is taken over it
+    stamp.write_text(wanted)
+    progress.say(f"{house} filled")
+
+
 def app_reference() -> str:
     """Return the reference that the engine expects of the application built from app/."""
     # The engine's own file, as Ansible sees it; a namespace package, since Ansible's loader is not asked here
@@ -246,17 +271,7 @@ def build_app(progress: Progress, base: str) -> tuple[str, str]:
     :param progress: where it is said
     :param base: tag of the image with Python
     """
-    lock, house = ROOT / "app/requirements.lock", ROOT / "app/wheelhouse"
-    stamp = CACHE / "images" / "wheelhouse"  # not in the build context, whose digest it would change
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
-    if not house.is_dir() or not stamp.is_file() or stamp.read_text() != wanted:
-        fresh = Path(tempfile.mkdtemp(dir=CACHE / "images"))
-        download_wheels(["--no-deps", "--require-hashes", "-r", str(lock)], fresh)
-        fresh.chmod(0o755)
-        shutil.rmtree(house, ignore_errors=True)
-        shutil.move(fresh, house)  # whole or not at all: the context's digest is taken over it
-        stamp.write_text(wanted)
-        progress.say("app/wheelhouse filled")
+    fill_wheelhouse(progress, "app/requirements.lock", "app/wheelhouse", "wheelhouse")
     reference = app_reference()
     tag = own_tag("app", hashlib.sha256(f"{reference} {base}".encode()).hexdigest()[:12])
     told = "unchanged"

@@ -8,11 +8,10 @@ import sys
 from typing import Any
 
 import pytest
-from testbed import documented, probe
+from testbed import documented, probe, served
 from testbed.paths import ROOT
 
 from scripts import prove_dashboards
-from tests import rulekit
 
 IMAGES = (ROOT / ".cache/vps/molecule-default/images").read_text(encoding="utf-8").strip()
 SPAN = prove_dashboards.Span(window=900, timeout=30)
@@ -20,9 +19,8 @@ PATIENCE = 150.0  # s until the load has been through everything, is scraped, an
 WITHOUT = ["postgres_exporter"]  # roles that this scenario's inventory leaves out
 # Metrics of rules that this stack does not serve
 UNSERVED = {
-    "node_reboot_required": "a report in node-exporter's textfile folder, written once the host is set up to",
+    **served.NEVER,
     "node_textfile_mtime_seconds": "as long as nothing reports there",
-    "landfall_backup_last_success_timestamp_seconds": "a report of what backs up, which is the operator's",
     **dict.fromkeys(
         (
             f"landfall_scheduled_{name}"
@@ -37,11 +35,6 @@ UNSERVED = {
         ),
         "as long as no service has jobs: scenario services has some",
     ),
-}
-# Metrics that a program serves only once something has happened
-LATER = {
-    "loki_compactor_apply_retention_operation_total": "Loki's first compaction runs 10 minutes after its start",
-    "loki_discarded_samples_total": "Loki serves it once it has refused a line",
 }
 
 
@@ -82,28 +75,13 @@ def test_every_query_of_every_dashboard_has_data(
 def test_every_metric_and_label_of_a_rule_is_served(
     servers: dict[str, str], load: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = servers["promql"]
-    rules = [rule for group in ask(base, "/api/v1/rules")["groups"] for rule in group["rules"]]
-    named: dict[str, set[str]] = {}
-    for rule in rules:
-        for metric, matchers in rulekit.selectors(rule["query"]):
-            named.setdefault(metric, set()).update(label for label, _, _ in matchers if label != "__name__")
-    served = set(ask(base, "/api/v1/label/__name__/values"))
-    # Groups with long windows are evaluated every few minutes: what they record comes with their first turn
-    awaited = {rule["name"] for rule in rules if rule["type"] == "recording"} - served
-    unserved = named.keys() - served - awaited
-    wrong = []
-    for metric in sorted(named.keys() & served):
-        series = ask(base, "/api/v1/series", **{"match[]": metric})
-        known = {label for one in series for label in one}
-        wrong += [f"{metric}{{{label}}}" for label in sorted(named[metric] - known)]
-    live = len(named.keys() & served)
-    reasons = {**UNSERVED, **LATER}
-    say(capsys, f"{len(rules)} rules name {len(named)} metrics, {live} of them served live")
-    say(capsys, *(f"not recorded yet: {metric}" for metric in sorted(named.keys() & awaited)))
-    say(capsys, *(f"not served: {metric}: {reasons.get(metric)}" for metric in sorted(unserved)))
-    assert wrong == []
-    assert unserved - LATER.keys() == UNSERVED.keys()
+    found = served.by_rules(lambda path, **more: ask(servers["promql"], f"/api/v1/{path}", **more))
+    reasons = {**UNSERVED, **served.LATER}
+    say(capsys, f"{len(found.rules)} rules name {len(found.named)} metrics, {len(found.live)} of them served live")
+    say(capsys, *(f"not recorded yet: {metric}" for metric in sorted(found.awaited)))
+    say(capsys, *(f"not served: {metric}: {reasons.get(metric)}" for metric in sorted(found.unserved)))
+    assert found.wrong == []
+    assert found.unserved - served.LATER.keys() == UNSERVED.keys()
 
 
 def test_every_rule_evaluates(servers: dict[str, str]) -> None:

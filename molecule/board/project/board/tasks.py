@@ -14,7 +14,7 @@ app.conf.task_send_sent_event = True
 app.conf.beat_schedule = {"tidy": {"task": "board.tidy", "schedule": 5.0}}
 
 
-@app.task(name="board.count")
+@app.task(name="board.count", autoretry_for=(ValueError,), max_retries=1, default_retry_delay=1)
 def count(notice: int) -> None:
     """Count the words of a notice."""
     [(text,)] = store.ask("SELECT text FROM notices WHERE id = :id", id=notice)

@@ -48,6 +48,13 @@ def get(number: int) -> dict[str, str | int | None]:
     return {"text": text, "words": words}
 
 
+@app.post("/api/notices/{number}/count", status_code=202)
+def recount(number: int) -> dict[str, int]:
+    """Have the words of a notice counted again."""
+    tasks.count.delay(number)
+    return {"id": number}
+
+
 @app.post("/api/uploads", status_code=201)
 async def upload(file: UploadFile) -> dict[str, int]:
     """Keep a file on the volume."""
