@@ -11,7 +11,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
-from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, seam, secrets, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, releasing, seam, secrets, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task, stack_of
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
@@ -109,6 +109,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     ) -> Dict[str, Dict[str, Any]]:
         """What became of each component, by name."""
         requests = [self._request(one, state, task_vars) for one in several]
+        release = state.get("release") or releasing.choose(several, state, str(task_vars.get("inventory_dir") or ""))[0]
+        told = releasing.request(release, several)
+        requests = [{**one, "release": told} for one in requests] if told else requests
         if not self._task.check_mode:
             images = self._send_images(several, state, task_vars)
             requests = [{**request, **images} for request in requests]
@@ -120,6 +123,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             answer = run_components(self, python, requests, check, diff, seam.teller(task_vars))
         except TripError as error:
             raise AnsibleActionFail("{0}: {1}".format(self._task.args["name"], error)) from error
+        for line in releasing.outcome(answer.get("release")):
+            seam.say(task_vars, line)
         found: Dict[str, Dict[str, Any]] = answer["components"]
         return found
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import releasing, seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_settle
 
 DEFAULTS = {
@@ -42,6 +42,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             )
         except TripError as error:
             raise AnsibleActionFail("what was placed cannot be started: {0}".format(error)) from error
+        for line in releasing.outcome(result.get("release")):
+            seam.say(task_vars, line)
         for component, outcome in sorted(result.get("components", {}).items()):
             if "seconds" in outcome:
                 seam.say(task_vars, "{0}: serves, after {1:.1f} s".format(component, outcome["seconds"]))

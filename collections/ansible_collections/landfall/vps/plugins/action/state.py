@@ -16,6 +16,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     foresight,
     formats,
     preflight,
+    releasing,
     seam,
     secrets,
     session,
@@ -102,7 +103,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             self._look_ahead(state, args, task_vars, result)
         else:  # a second look at the VPS: what was planned for it stands
             before = session.known_state(task_vars) or {}
-            state.update({key: before[key] for key in ("planned", "expected") if key in before})
+            state.update({key: before[key] for key in ("planned", "expected", "release") if key in before})
         result.setdefault("warnings", []).extend(notes)
         facts = {**session.as_fact(state), **result.get("ansible_facts", {})}
         result.update(changed=changed, ansible_facts=facts, _ansible_verbose_override=True)
@@ -117,6 +118,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         self._refuse([("the components of {0} have {1}", ahead.faults)], task_vars)
         for line in foresight.told(ahead):
             seam.say(task_vars, line)
+        if not compares:
+            state["release"], faults = releasing.choose(ahead.planned, state, str(task_vars.get("inventory_dir") or ""))
+            self._refuse([("the release for {0} has {1}", faults)], task_vars)
+            if state["release"]:
+                seam.say(task_vars, releasing.told(state["release"], state, bool(self._task.check_mode)))
         state["planned"] = foresight.facts_of(ahead)
         wants = expected(task_vars, self._templar.template, state["records"])
         state["expected"] = {**wants, "network": self._stack(task_vars).network}

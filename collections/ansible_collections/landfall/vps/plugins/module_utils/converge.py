@@ -17,6 +17,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     ownership,
     progress,
     pruning,
+    release_list,
     rollout,
     timer_units,
     timers,
@@ -270,6 +271,8 @@ class Converger:
             "new_volumes": ownership.missing_volumes(self.docker, self.meta.get("volumes") or []),
             "keep_volumes": bool(self.request.get("keep_volumes")),
             **({"takes": takes} if takes else {}),
+            # Going back to a release: its release commands ran when it was new
+            **({"back": True} if self.request.get("back") else {}),
         }
         new = record_of(self.desired, self.docker, self.request["who"], proven=not placing)
         begun = False
@@ -300,7 +303,10 @@ class Converger:
         except OSError as error:
             self.notes.append("it serves, but its journal could not be closed: {0}".format(in_words(error)))
         own = [container.image for container in self.desired.containers.values()]
-        self.notes += pruning.prune(self.docker, own, read_records(self.root))
+        kept = release_list.load_all(self.root)
+        count = int((self.request.get("release") or {}).get("keep") or release_list.KEEP)
+        held = release_list.images_of(kept)
+        self.notes += pruning.prune(self.docker, own, read_records(self.root), held, count)
 
     def _logs(self) -> str:
         try:

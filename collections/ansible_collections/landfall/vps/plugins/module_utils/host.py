@@ -12,7 +12,13 @@ import stat
 import subprocess
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils import registry, sockets, surroundings, timer_units
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    registry,
+    release_list,
+    sockets,
+    surroundings,
+    timer_units,
+)
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import SOCKET, Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, leftovers, load_all
 
@@ -327,5 +333,6 @@ def gather(root: str, extra_files: List[str]) -> Dict[str, Any]:
         "bad_records": bad,
         "timers": timer_units.states(root, kept),
         "leftovers": leftovers(root),
+        "releases": release_list.brief(root),
         "lock": read_json(os.path.join(root, STATE_DIR, "lock")),
     }

@@ -143,6 +143,10 @@ class Lock:
         finally:
             self.keep()
 
+    def holder(self) -> Optional[Dict[str, Any]]:
+        """What the lock file says of who has the VPS."""
+        return read_json(self._path)
+
     def doing(self, text: str) -> None:
         """Tell others what is being done now."""
         if self._guard is not None:

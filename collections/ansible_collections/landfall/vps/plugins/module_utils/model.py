@@ -56,6 +56,16 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Releases:
+    """The releases that changes of a component make."""
+
+    name: str = ""
+    keep: int = 5
+    variable: str = ""
+    hooks: Dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Timer:
     """A command that runs by a clock."""
 
@@ -121,6 +131,7 @@ class Component:
     without: List[str] = field(default_factory=list)
     own_volumes: Any = False
     release: List[Release] = field(default_factory=list)
+    releases: Optional[Releases] = None
     rolling: List[List[str]] = field(default_factory=list)
     timers: List[Timer] = field(default_factory=list)
     exercise: Exercise = field(default_factory=Exercise)

@@ -68,6 +68,12 @@ class Desired:
         }
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """The same of what a release keeps; empty for one that is absent."""
+        services = {name: (c.service, c.image) for name, c in self.containers.items()}
+        return identity(self.name, self.files, services) if self.present else ""
+
 
 @dataclass(frozen=True)
 class Actual:
@@ -119,6 +125,22 @@ def own_prefixes(name: str) -> Tuple[str, ...]:
 def owns(name: str, path: str) -> bool:
     """Whether ``path`` lies in component ``name``'s own, strictly kept part of its folder."""
     return any(path == p or (p.endswith("/") and path.startswith(p)) for p in own_prefixes(name))
+
+
+def identity(name: str, files: Mapping[str, str], services: Mapping[str, Tuple[str, str]]) -> str:
+    """sha256 over what a release of a component consists of: its own files, and ``services``.
+
+    The latter map containers to (service, image). What others receive of it, and what is only known of it, is no part.
+    """
+    own = {path: mark for path, mark in files.items() if owns(name, path)}
+    value = {"files": own, "containers": {container: list(one) for container, one in services.items()}}
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def identity_of(record: Mapping[str, Any]) -> str:
+    """``identity`` of a component by its record."""
+    services = {name: (str(c.get("service")), str(c["image"])) for name, c in record["containers"].items()}
+    return identity(str(record["name"]), record["files"], services)
 
 
 def select(name: str, files: Mapping[str, str], record: Optional[Mapping[str, Any]]) -> Dict[str, str]:
@@ -201,12 +223,13 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> Dict[str, str
     return dict(sorted(result.items()))
 
 
-def _content(mark: str) -> str:
+def content_of(mark: str) -> str:
+    """The part of a fingerprint that is of the content alone."""
     return mark.split(":", 1)[0]
 
 
 def _same_content(path: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    return path in old and path in new and _content(old[path]) == _content(new[path])
+    return path in old and path in new and content_of(old[path]) == content_of(new[path])
 
 
 def _reloadable(desired: Desired, path: str) -> bool:

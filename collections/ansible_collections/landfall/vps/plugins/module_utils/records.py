@@ -59,7 +59,11 @@ def _checked(path: str, value: Any) -> Dict[str, Any]:
 
 def load(root: str, name: str) -> Optional[Dict[str, Any]]:
     """The record of a component, in today's format, or None when there is none. Raises BadRecord."""
-    path = path_of(root, name)
+    return load_from(path_of(root, name))
+
+
+def load_from(path: str) -> Optional[Dict[str, Any]]:
+    """The record in the file at ``path``, see ``load``."""
     try:
         with open(path, encoding="utf-8") as handle:
             value = json.load(handle)
@@ -120,6 +124,7 @@ def leftovers(root: str) -> List[str]:
         except (OSError, ValueError, KeyError, TypeError):
             placed = False
         found += [] if placed and "." not in name else ["journal/" + name]
+    found += ["releases/" + n for n in _names(os.path.join(state, "releases")) if n == "open.json" or n[0] == "."]
     return found
 
 

@@ -195,6 +195,28 @@ options:
         type: list
         elements: str
         required: true
+  releases:
+    description:
+      - Whether what changes becomes a release, which has a name and is kept on the VPS, together with all other
+        components for which this is set.
+    type: dict
+    suboptions:
+      name:
+        description: The name. Without one it is what C(git describe) says of what is built, or the time and a digest.
+        type: str
+        default: ""
+      keep:
+        description: How many releases that served are kept, with their images.
+        type: int
+        default: 5
+      variable:
+        description: The variable of the inventory with the name, for messages.
+        type: str
+        default: ""
+      hooks:
+        description: Commands C(before), C(after) and on C(failed), see docs/releases.md.
+        type: dict
+        default: {}
   rolling:
     description: Lists of services that do the same and are replaced in turn, each when the one before is well.
     type: list

@@ -127,6 +127,9 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "emails": _emails,
     "pem": _pem,
     "image": _form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "image", "example/api:1.2.3"),
+    "release": _form(
+        r"(?:[A-Za-z0-9][A-Za-z0-9._+-]{0,79})?", "name of a release", "v1.2.0: up to 80 letters, digits, . _ + and -"
+    ),
     "host": _form(_HOST, "host", "db.example.com"),
     "sql_name": _form(
         r"[a-z_][a-z0-9_-]{0,62}",

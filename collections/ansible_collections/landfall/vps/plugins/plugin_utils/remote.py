@@ -19,12 +19,15 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import (
     applying,
+    audit,
     compose,
     converge,
     dashboards,
     docker_api,
     exposure,
+    going_back,
     handover,
+    history,
     host,
     images,
     inside,
@@ -40,6 +43,8 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     records,
     recovery,
     registry,
+    release_list,
+    releases,
     report,
     rollout,
     settling,
@@ -61,11 +66,12 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 MARK = "landfall-answer:"
 FIRST_LOOK, NEXT_LOOK = 2.0, 3.0
 """Seconds: what takes no longer than the first needs no word."""
-READ = (docker_api, records, sockets, surroundings, timer_units, registry, host)
+READ = (docker_api, records, release_list, sockets, surroundings, timer_units, registry, host)
 VERIFY = (
     progress,
     docker_api,
     records,
+    release_list,
     sockets,
     surroundings,
     timer_units,
@@ -82,11 +88,12 @@ VERIFY = (
     exposure,
     verify,
 )
-LEASE = (docker_api, records, sockets, surroundings, timer_units, registry, host, lock, lease)
+LEASE = (docker_api, records, release_list, sockets, surroundings, timer_units, registry, host, lock, lease)
 CHANGE = (
     progress,
     docker_api,
     records,
+    release_list,
     sockets,
     surroundings,
     timer_units,
@@ -104,6 +111,8 @@ CHANGE = (
     images,
     ownership,
     pruning,
+    releases,
+    audit,
     timers,
     handover,
     rollout,
@@ -112,9 +121,26 @@ CHANGE = (
     settling,
     dashboards,
     converge,
+    going_back,
     trip,
 )
-SINGLE = (*CHANGE[:-3], single)
+HISTORY = (
+    docker_api,
+    records,
+    release_list,
+    sockets,
+    surroundings,
+    timer_units,
+    registry,
+    host,
+    plan,
+    store,
+    pruning,
+    releases,
+    audit,
+    history,
+)
+SINGLE = (*CHANGE[:-4], single)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
 PROGRAM = """
 import json, sys, types
@@ -250,6 +276,23 @@ def run_components(
 ) -> Dict[str, Any]:
     """What became of each of some components, see ``trip.components``. Raises what ``ask`` raises."""
     return follow(action, python, CHANGE, "components", [[*map(dict, requests)], check_mode, with_diff], tell)
+
+
+def run_go_back(
+    action: ActionBase,
+    python: str,
+    request: Mapping[str, Any],
+    check_mode: bool,
+    with_diff: bool,
+    tell: Optional[Callable[[str], None]] = None,
+) -> Dict[str, Any]:
+    """What became of going back to a release, see ``trip.go_back``. Raises what ``ask`` raises."""
+    return follow(action, python, CHANGE, "go_back", [dict(request), check_mode, with_diff], tell)
+
+
+def read_history(action: ActionBase, python: str, root: str, count: int) -> Dict[str, Any]:
+    """The releases and the last runs, see ``history.listing``. Raises what ``ask`` raises."""
+    return ask(action, python, program(HISTORY, "listing", [root, count]))
 
 
 def run_recover(
