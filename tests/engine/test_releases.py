@@ -103,6 +103,14 @@ def test_what_changes_nothing_makes_no_release(world: World) -> None:
     assert served(world) == before and now(world) == "v3"
 
 
+def test_what_served_before_is_that_release_again_but_by_another_name_it_is_another(world: World) -> None:
+    three(world)
+    assert deploy(world, version(2), "v2", "r4")["release"]["name"] == "v2"
+    assert served(world) == ["v2", "v3", "v1"]
+    assert deploy(world, version(3), "v5", "r5")["release"]["name"] == "v5"
+    assert served(world) == ["v5", "v2", "v3"] and now(world) == "v5"
+
+
 def test_as_many_as_wanted_are_kept(world: World) -> None:
     for number in range(1, 7):
         deploy(world, version(number), f"v{number}", f"r{number}")

@@ -109,7 +109,7 @@ def test_a_name_that_is_none_or_taken_is_refused(host: Any) -> None:
     assert status != 0 and figures["changed"] == 0, text
     assert "app_release: 'v1/2' is no name of a release" in text, text
     text, _figures, status = probe.playbook("-e", "app_release=v9", name=BACK)
-    assert status != 0 and f"there is no release 'v9' here; there are: {V1}, {V2}" in text, text
+    assert status != 0 and "there is no release 'v9' here; there are: " in text and V1 in text, text
     assert identities(host) == before
 
 

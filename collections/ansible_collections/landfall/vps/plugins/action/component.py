@@ -11,7 +11,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
-from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, releasing, seam, secrets, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import hooks, keeper, releasing, seam, secrets, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task, stack_of
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
@@ -27,6 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     _supports_check_mode = True
     _supports_diff = True
+    warned: Sequence[str] = ()
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         """Return the module's result, or one without a trip when nothing differs."""
@@ -71,6 +72,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             answers = self._trip(several, state, task_vars)
         finally:
             seam.forget_files(self)
+        if self.warned:
+            result.setdefault("warnings", []).extend(self.warned)
         done = []
         for one in several:
             answer = answers.get(one.name, {})
@@ -105,7 +108,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         return str(self._templar.template(task_vars.get("landfall_root", "/opt/landfall")))
 
     def _trip(
-        self, several: Sequence[Planned], state: Mapping[str, Any], task_vars: Dict[str, Any]
+        self, several: Sequence[Planned], state: Dict[str, Any], task_vars: Dict[str, Any]
     ) -> Dict[str, Dict[str, Any]]:
         """What became of each component, by name."""
         requests = [self._request(one, state, task_vars) for one in several]
@@ -116,6 +119,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             images = self._send_images(several, state, task_vars)
             requests = [{**request, **images} for request in requests]
         python = interpreter(task_vars, self)
+        if told and release and not self._task.check_mode:
+            self._before(release, state, task_vars)
         if not self._task.check_mode and not state.get("stale"):
             keeper.start(self, python, requests[0]["root"])
         try:
@@ -123,10 +128,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             answer = run_components(self, python, requests, check, diff, seam.teller(task_vars))
         except TripError as error:
             raise AnsibleActionFail("{0}: {1}".format(self._task.args["name"], error)) from error
-        for line in releasing.outcome(answer.get("release")):
-            seam.say(task_vars, line)
+        self.warned = releasing.ended(self, answer.get("release"), release, task_vars)
         found: Dict[str, Dict[str, Any]] = answer["components"]
         return found
+
+    def _before(self, release: Mapping[str, Any], state: Dict[str, Any], task_vars: Dict[str, Any]) -> None:
+        """Run the hooks that come before the release, once in a run. Raises AnsibleActionFail, before any change."""
+        if state.get("hooked"):
+            return
+        try:
+            releasing.prepared(self, release, task_vars)
+        except hooks.HookError as error:
+            raise AnsibleActionFail("{0}; nothing was changed".format(error)) from error
+        state["hooked"] = True
 
     def _request(self, one: Planned, state: Mapping[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
         desired, whole = one.rendered.desired, stack_of(self._templar, task_vars)

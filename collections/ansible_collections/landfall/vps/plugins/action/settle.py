@@ -42,8 +42,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             )
         except TripError as error:
             raise AnsibleActionFail("what was placed cannot be started: {0}".format(error)) from error
-        for line in releasing.outcome(result.get("release")):
-            seam.say(task_vars, line)
+        chosen = (session.known_state(task_vars) or {}).get("release")
+        warned = releasing.ended(self, result.get("release"), chosen, task_vars)
+        if warned:
+            result.setdefault("warnings", []).extend(warned)
         for component, outcome in sorted(result.get("components", {}).items()):
             if "seconds" in outcome:
                 seam.say(task_vars, "{0}: serves, after {1:.1f} s".format(component, outcome["seconds"]))

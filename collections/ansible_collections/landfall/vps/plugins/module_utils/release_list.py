@@ -12,7 +12,8 @@ A release is what all components of some groups were together: their own files, 
 - ``wants``: component to identity (``plan.identity``), empty for one that goes
 - ``components``: component to ``{identity, images}``, the latter image to id; of a complete one
 - ``ran``: release commands that ran for it; ``served``: when it began to serve, each time; ``after``: what did before
-- ``back``: in ``open.json`` alone, the release that is gone back to, while ``after`` is the one that was left
+- in ``open.json`` alone ``touched``: whether anything was changed, and ``back``: the release that is gone back to,
+  while ``after`` is the one that was left
 """
 
 from __future__ import annotations

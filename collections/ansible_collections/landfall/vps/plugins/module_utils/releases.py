@@ -78,6 +78,7 @@ def begin(root: str, wanted: Mapping[str, Any], run: str, who: str) -> Release:
             "ran": [],
             "served": [],
             "after": before["name"] if before else "",
+            "touched": False,
             "keep": int(wanted.get("keep") or release_list.KEEP),
             **({"back": wanted["back"]} if wanted.get("back") else {}),
         }
@@ -114,6 +115,7 @@ def note(
     for name, outcome in outcomes.items():
         if outcome.get("failed"):
             faults.append(" ".join(str(outcome.get("msg") or outcome["failed"]).split())[:REASON])
+        found["touched"] = bool(found.get("touched") or outcome.get("changed") or outcome.get("told") is not None)
         if outcome.get("action") in CHANGES:
             commands = (metas.get(name) or {}).get("release") or []
             ran = [" ".join(str(word) for word in item["argv"]) for item in commands]
@@ -149,6 +151,8 @@ def conclude(root: str, docker: Docker, release: Release) -> Dict[str, Any]:
     release["seconds"] = round(time.time() - release["at"], 1)
     if not release["why"] and _as_wanted(root, release):
         twin = serving(root)
+        if twin is not None and release.get("touched") and twin["base"] != release["base"]:
+            twin = None  # the same by another name is another release
         if twin is not None and _images(root, release["groups"]) == release_list.images_of([twin]):
             release = {**release, "name": twin["name"], "outcome": COMPLETE}
             serve_again(root, twin)

@@ -8,10 +8,12 @@ import os
 import re
 import subprocess
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.release_list import COMPLETE, FAILED, INCOMPLETE, OPEN
+from ansible_collections.landfall.vps.plugins.plugin_utils import hooks, seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import Planned
 
 GIT_SECONDS = 5.0
@@ -129,6 +131,41 @@ def outcome(release: Optional[Mapping[str, Any]]) -> List[str]:
     else:
         line = "release: {0} {1}: {2}".format(release["name"], _BECAME[release["outcome"]], release["why"])
     return [line, *("  " + note for note in release["notes"])]
+
+
+def prepared(action: ActionBase, chosen: Mapping[str, Any], task_vars: Dict[str, Any], verb: str = "deploy") -> None:
+    """Run the hooks that come before a release. Raises HookError; those for a failure have run then."""
+    found = chosen.get("hooks") or {}
+    told = {"action": verb, "components": chosen["wants"], "name": chosen["name"], "commit": chosen["commit"]}
+    host, by = str(task_vars.get("inventory_hostname")), session.who()
+    try:
+        hooks.run(action, found.get(hooks.BEFORE) or [], hooks.environment(told, host, by), task_vars, _say(task_vars))
+    except hooks.HookError as error:
+        became = {"name": told["name"], "commit": told["commit"], "outcome": "refused", "why": str(error)}
+        for warning in hooks.conclude(action, found, became, told, task_vars, by, _say(task_vars)):
+            seam.warn(task_vars, warning)
+        raise
+
+
+def ended(
+    action: ActionBase,
+    release: Optional[Mapping[str, Any]],
+    chosen: Optional[Mapping[str, Any]],
+    task_vars: Dict[str, Any],
+    verb: str = "deploy",
+) -> List[str]:
+    """Say what a trip tells of the release, and run the hooks that come after it; returns warnings."""
+    for line in outcome(release):
+        seam.say(task_vars, line)
+    found = (chosen or {}).get("hooks") or {}
+    if not release or not found:
+        return []
+    told = {"action": verb, "components": (chosen or {}).get("wants") or {}}
+    return hooks.conclude(action, found, release, told, task_vars, session.who(), _say(task_vars))
+
+
+def _say(task_vars: Mapping[str, Any]) -> Callable[[str], None]:
+    return lambda line: seam.say(task_vars, line)
 
 
 def request(chosen: Optional[Mapping[str, Any]], several: Sequence[Planned]) -> Optional[Dict[str, Any]]:

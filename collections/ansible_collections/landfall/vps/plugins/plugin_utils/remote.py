@@ -28,6 +28,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     going_back,
     handover,
     history,
+    hook,
     host,
     images,
     inside,
@@ -305,6 +306,13 @@ def run_recover(
 def run_single(action: ActionBase, python: str, verb: str, arguments: List[Any]) -> Dict[str, Any]:
     """What became of a command beside a service, see ``single``. Raises what ``ask`` raises."""
     return ask(action, python, program(SINGLE, verb, arguments))
+
+
+def run_hook(
+    action: ActionBase, python: str, argv: List[str], environment: Mapping[str, str], timeout: float
+) -> Dict[str, Any]:
+    """How a command of the inventory's ended on the VPS, see ``hook.run``. Raises what ``ask`` raises."""
+    return ask(action, python, program((hook,), "run", [argv, dict(environment), timeout]))
 
 
 def run_lease(action: ActionBase, python: str, verb: str, root: str, run: str, who: str) -> Dict[str, Any]:
