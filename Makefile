@@ -93,9 +93,12 @@ $(VENV): requirements-dev.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-lock: $(VENV) ## pin the development tools anew from pyproject.toml
+lock: $(VENV) ## pin the development tools anew from pyproject.toml, and what the sample application installs
 	uv pip compile --quiet --upgrade --no-strip-extras --group dev --python-version 3.11 --universal --generate-hashes \
 	  --custom-compile-command 'make lock' -o requirements-dev.txt pyproject.toml
+	uv pip compile --quiet --upgrade --no-strip-extras --python-version 3.13 --python-platform x86_64-manylinux_2_28 \
+	  --generate-hashes --custom-compile-command 'make lock' -o molecule/board/project/requirements.txt \
+	  molecule/board/project/requirements.in
 
 clean: $(VENV) ## remove the test bed's containers, volumes, images and caches
 	@$(TESTBED) clean

@@ -7,10 +7,11 @@ from typing import Any, Dict
 
 import pytest
 
-from tests import rolekit
+from tests import inventories, rolekit
 
 WEB: Dict[str, Any] = {"name": "web", "image": "shop/web:1.0", "port": 8000, "health": "/health"}
 TMP = "/tmp"  # noqa: S108 - in the container
+ALONE: Dict[str, Any] = {"celery_enabled": False}
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -217,6 +218,18 @@ def test_image_with_build_is_what_compose_makes_of_it(tmp_path: Path) -> None:
         ({"depends_on": {"web2": "service_heathy"}}, ["no condition service_heathy"]),
         ({"host": "a b"}, ["host 'a b'"]),
         ({"build": {"context": "/nowhere-at-all"}}, ["web", "/nowhere-at-all is not a folder"]),
+        ({"build": "./shop"}, ["web: build: './shop' is no folder of this machine by its whole path", "inventory_dir"]),
+        ({"build": "https://github.com/x/y.git"}, ["is no folder of this machine"]),
+        ({"build": {"contxt": "/x"}}, ["build.contxt", "did you mean context?"]),
+        ({"build": {"context": "/", "args": ["A=1"]}}, ["build.args: is no map"]),
+        ({"build": {"context": "/", "secrets": ["npm"]}}, ["build.secrets", "docker build --secret", "stay readable"]),
+        ({"build": {"context": "/", "ssh": ["default"]}}, ["build.ssh", "push it to a registry"]),
+        ({"build": {"context": "/", "platforms": ["linux/arm64"]}}, ["build.platforms", "by platform"]),
+        ({"build": {"context": "/", "dockerfile_inline": "FROM a"}}, ["dockerfile_inline", "by dockerfile"]),
+        ({"limits": {"memory": 128}}, ["limits.memory: 128 is less than the 6m", "a number alone is bytes"]),
+        ({"jobs": [{"name": "a", "command": ["x"], "schedule": "daily", "limits": {"memory": "5m"}}]}, ["job a", "6m"]),
+        ({"depends_on": ["web"]}, ["a service cannot wait for itself"]),
+        ({"cap_add": ["CHOWNN"]}, ["there is no capability CHOWNN; did you mean CHOWN?"]),
     ],
 )
 def test_refused_with_the_item_and_what_is_right(item: Dict[str, Any], told: Any, tmp_path: Path) -> None:
@@ -226,10 +239,86 @@ def test_refused_with_the_item_and_what_is_right(item: Dict[str, Any], told: Any
         assert word in text, text
 
 
-def test_what_is_dangerous_needs_its_name(tmp_path: Path) -> None:
-    item = {**WEB, "compose": {"privileged": True}}
-    rendered = rolekit.component("app", tmp_path, app_services=[item], app_allow=["privileged"])
-    assert dict(rolekit.services(rendered))["web"]["privileged"] is True
+@pytest.mark.parametrize(
+    ("item", "switch"),
+    [
+        ({"compose": {"privileged": True}}, "privileged"),
+        ({"compose": {"network_mode": "host"}}, "host_network"),
+        ({"compose": {"pid": "host"}}, "host_pid"),
+        ({"volumes": ["/var/run/docker.sock:/var/run/docker.sock:ro"]}, "docker_socket"),
+        ({"volumes": ["/run/docker.sock:/x"]}, "docker_socket"),
+        ({"volumes": ["/var/run:/x"]}, "docker_socket"),
+        ({"volumes": ["//run/./docker.sock:/x"]}, "docker_socket"),
+        ({"volumes": ["/run/containerd:/x:ro"]}, "docker_socket"),
+        ({"compose": {"volumes": ["/var/run/docker.sock:/x"]}}, "docker_socket"),
+        ({"compose": {"volumes": [{"type": "bind", "source": "/run", "target": "/x"}]}}, "docker_socket"),
+        ({"volumes": ["/:/host:ro"]}, "host_files"),
+        ({"volumes": ["/etc:/host:ro"]}, "host_files"),
+        ({"volumes": ["/etc/cron.d:/host"]}, "host_files"),
+        ({"volumes": ["/root/../etc/ssh:/host"]}, "host_files"),
+        ({"volumes": ["/var/lib/docker/volumes:/v"]}, "host_files"),
+        ({"compose": {"devices": ["/dev/sda:/dev/sda"]}}, "host_files"),
+        ({"cap_add": ["ALL"]}, "host_rights"),
+        ({"cap_add": ["cap_sys_admin"]}, "host_rights"),
+        ({"compose": {"cap_add": ["SYS_MODULE"]}}, "host_rights"),
+        ({"compose": {"ipc": "host"}}, "host_rights"),
+        ({"compose": {"device_cgroup_rules": ["a *:* rwm"]}}, "host_rights"),
+    ],
+)
+def test_what_is_dangerous_needs_its_name(item: Dict[str, Any], switch: str, tmp_path: Path) -> None:
+    text = refusal(tmp_path, app_services=[{**WEB, **item}])
+    assert f"if that is meant, add {switch} to app_allow" in text and "app_services: web: " in text
+    rolekit.component("app", tmp_path, app_services=[{**WEB, **item}], app_allow=[switch])
+    assert switch in rolekit.options("app")["app_allow"]["choices"]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"volumes": ["/etc/localtime:/etc/localtime:ro", "/etc/ssl/certs:/etc/ssl/certs:ro,z"]},
+        {"volumes": ["/srv/shop:/srv/shop", "/var/lib/shop:/data", "/home/shop/media:/media", "/runs:/runs"]},
+        {"volumes": ["/dev/shm:/dev/shm", "etc:/etc/shop"]},  # noqa: S108 - of the VPS
+        {"cap_add": ["NET_ADMIN", "cap_net_bind_service", "SYS_PTRACE"]},
+        {"compose": {"devices": ["/dev/net/tun", "/dev/snd:/dev/snd"]}},
+        {"compose": {"ipc": "shareable", "network_mode": "none"}},
+        {"compose": {"deploy": {"resources": {"reservations": {"devices": [{"capabilities": ["gpu"]}]}}}}},
+    ],
+)
+def test_what_is_not_dangerous_needs_no_name(item: Dict[str, Any], tmp_path: Path) -> None:
+    assert one(tmp_path, **item)
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ({"working_dir": "srv"}, "app_services[0].working_dir: 'srv' is no absolute path"),
+        ({"stop_signal": "TERM now"}, "app_services[0].stop_signal: 'TERM now' is no signal"),
+        ({"extra_hosts": ["db"]}, "app_services[0].extra_hosts[0]: 'db' is no name of a machine with its address"),
+        ({"shm_size": "much"}, "app_services[0].shm_size: 'much' is no size here"),
+    ],
+)
+def test_refused_with_the_inventory(item: Dict[str, Any], told: str, tmp_path: Path) -> None:
+    [fault] = inventories.faults(inventories.written(tmp_path, {"app_services": [{**WEB, **item}], **ALONE}))
+    assert fault.startswith(told)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"stop_signal": 15},
+        {"stop_signal": "SIGRTMIN+3"},
+        {"extra_hosts": ["a=2001:db8::1", "b:[::1]", "host.docker.internal:host-gateway"]},
+        {"replicas": "2"},
+        {"compose": {"deploy": {"resources": {"reservations": {"devices": [{"count": 1, "capabilities": ["gpu"]}]}}}}},
+        {"compose": {"volumes": [{"type": "tmpfs", "target": "/x", "tmpfs": {"size": 1000}}]}},
+    ],
+)
+def test_taken_with_the_inventory(item: Dict[str, Any], tmp_path: Path) -> None:
+    values = {"app_services": [{**WEB, **item}], "caddy_app_host": "shop.example.org", **ALONE}
+    folder = inventories.written(tmp_path, values)
+    assert inventories.faults(folder) == []
+    for _name, service in rolekit.services(inventories.rendered(folder, "app")):
+        assert isinstance(service.get("stop_signal", ""), str)
 
 
 def test_a_port_for_everybody_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,11 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "sql_setting": _form(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?", "name of a setting", "random_page_cost"),
     "sql_value": _form(r"[^'\\\x00-\x1f\x7f]*", "value of a setting", "1.1 or 10min; no quote, no backslash"),
     "address": _form(_HOST + ":[0-9]{1,5}", "address", "host:9090"),
-    "target": _form(_HOST + "(?::[0-9]{1,5})?", "address", "host:9090, or shop.example.org for the scheme's own port"),
+    "target": _form(
+        "{0}:[0-9]{{1,5}}|(?=.*[.]){0}".format(_HOST),
+        "address",
+        "host:9090, or shop.example.org for the scheme's own port",
+    ),
     "url": _form(
         _BAD_ESCAPE + r"https?://" + _HOST + r"(?::[0-9]{1,5})?(?:[/?#]" + _URL_SIGNS + "*)?",
         "URL",
@@ -160,6 +164,12 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "mount": _form(r"[^:\x00-\x1f\x7f]+:/[^:\x00-\x1f\x7f]*(?::[a-z,]+)?", "mount", "data:/data or /srv/x:/x:ro"),
     "tmpfs": _form(r"/[^:\x00-\x1f\x7f]*(?::[A-Za-z0-9=,]+)?", "tmpfs", "/cache:size=64m"),
     "publish": _form(r"[0-9a-fA-F.:\[\]]+(?:/(?:tcp|udp))?", "published port", "127.0.0.1:9090:9090"),
+    "signal": _form(r"[0-9]{1,2}|(?:SIG)?[A-Z]+[0-9]?(?:[+-][0-9]{1,2})?", "signal", "SIGINT"),
+    "extra_host": _form(
+        r"[A-Za-z0-9_][A-Za-z0-9_.-]*[:=](?:host-gateway|\[?[0-9A-Fa-f.:]+\]?)",
+        "name of a machine with its address",
+        "db.example.org:192.0.2.7",
+    ),
     "user": _form(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?", "user", "1000:1000"),
     "environment_name": _form("[A-Za-z_][A-Za-z0-9_.-]*", "name of an environment variable", "API_KEY"),
     "secret_name": _form("[A-Za-z_][A-Za-z0-9_]*", "name of a secret", "API_KEY"),

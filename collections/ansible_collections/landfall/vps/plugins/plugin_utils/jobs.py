@@ -96,6 +96,7 @@ def _changes(job: Mapping[str, Any], what: str) -> Dict[str, Any]:
             for key, value in job["environment"].items()
         }
     limits = job.get("limits") or {}
+    service_lines.memory(limits.get("memory"), what)
     for key, there in (("cpus", "cpus"), ("memory", "mem_limit")):
         if limits.get(key):
             changes[there] = limits[key]

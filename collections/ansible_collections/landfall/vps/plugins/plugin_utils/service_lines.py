@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.plugin_utils import quoting
 
 ENV_FILE = ".env"
 """Name of the file with secret variables, in the service's own folder of secrets."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 INDENT = "    "
+SMALLEST = 6 << 20
+"""Bytes."""
 
 
 class ServiceError(Exception):
@@ -36,6 +39,16 @@ def words(value: Any, what: str) -> List[str]:
     if not found:
         raise ServiceError("{0} is empty".format(what))
     return found
+
+
+def memory(value: Any, told: str) -> Any:
+    """A limit of memory as it is. Raises ServiceError for less than Docker takes."""
+    if value not in (None, "") and units.size(str(value)) < SMALLEST:
+        raise ServiceError(
+            "{0}: limits.memory: {1} is less than the 6m that Docker takes at least; a number alone is bytes".format(
+                told, value)
+        )  # fmt: skip
+    return value
 
 
 def env_line(name: str, value: Any, told: str) -> str:
@@ -130,9 +143,12 @@ def of(
     tmpfs = item.get("tmpfs")
     parts.append(_line("tmpfs", ["/tmp"] if tmpfs is None else [text(mount, told + ": tmpfs") for mount in tmpfs]))  # noqa: S108
     parts.append(_list("ports", [text(port, told + ": publish") for port in item.get("publish") or []]))
-    for key in ("extra_hosts", "ulimits", "shm_size", "stop_signal", "working_dir"):
+    for key in ("extra_hosts", "ulimits", "shm_size"):
         if item.get(key):
             parts.append(_line(key, item[key]))
+    for key in ("stop_signal", "working_dir"):
+        if item.get(key):
+            parts.append(_line(key, text(item[key], "{0}: {1}".format(told, key))))
     parts.append(_health_lines(health))
     return "".join(part for part in parts if part).rstrip("\n")
 

@@ -82,7 +82,9 @@ def needs_of(
         what = "{0}: depends_on {1}".format(told, name)
         if condition not in CONDITIONS:
             raise ServiceError("{0}: no condition {1}; write {2}".format(what, condition, ", ".join(CONDITIONS)))
-        if name in known and name != item["name"]:
+        if name == item["name"]:
+            raise ServiceError("{0}: a service cannot wait for itself; take it out".format(what))
+        if name in known:
             if CONDITIONS[condition] == COMPLETED and not known[name].get("one_shot"):
                 raise ServiceError("{0}: {1} never ends; set one_shot: true there, or wait until it is healthy".format(
                     what, name))  # fmt: skip

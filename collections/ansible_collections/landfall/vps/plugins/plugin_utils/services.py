@@ -10,11 +10,18 @@ import os
 import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import context, units
-from ansible_collections.landfall.vps.plugins.plugin_utils import jobs, service_health, service_lines, service_needs
+from ansible_collections.landfall.vps.plugins.module_utils import units
+from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    dangers,
+    jobs,
+    service_builds,
+    service_health,
+    service_lines,
+    service_needs,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
 
-__all__ = ["ServiceError", "builds", "container_names", "expand", "image_of"]
+__all__ = ["ServiceError", "container_names", "expand"]
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -31,13 +38,6 @@ COMPOSE_OWN = {  # what the engine reads or the item says by another key
 }
 OTHERS = ("network_mode", "pid", "ipc", "volumes_from")
 """Keys of Compose that may name another service, which is in no other service's project."""
-DANGERS = {
-    "privileged": "privileged: the container is the VPS's administrator",
-    "host_network": "network_mode host: the container sees and opens all ports of the VPS",
-    "host_pid": "pid host: the container sees all processes of the VPS",
-    "docker_socket": "the engine's socket: whoever has it is the VPS's administrator",
-}
-SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 
 def container_names(item: Mapping[str, Any]) -> List[str]:
@@ -51,54 +51,13 @@ def _replicas(item: Mapping[str, Any]) -> int:
     return 1 if value is None else int(value)
 
 
-def image_of(item: Mapping[str, Any], where: str = "services") -> str:
-    """The exact image of one item: its own, or one named after what it is built from. Raises ServiceError.
-
-    Of an item with both, as Compose allows it, the image is the name, and the digest joins its tag: a changed context
-    is another image.
-    """
-    build, image = item.get("build"), str(item.get("image") or "")
-    if not build:
-        if not image:
-            raise ServiceError("{0}: {1} has neither image nor build".format(where, item.get("name")))
-        return image
-    try:
-        tag = context.build_tag(_build(item, where))
-    except (context.ContextError, OSError) as error:
-        raise ServiceError("{0}: {1}: {2}".format(where, item.get("name"), error)) from error
-    if not image:
-        return "landfall/{0}:{1}".format(item["name"], tag)
-    folder, slash, last = image.rpartition("/")
-    name, _colon, own = last.partition(":")
-    if own in ("", "latest", tag):
-        return "{0}{1}{2}:{3}".format(folder, slash, name, tag)
-    return "{0}{1}{2}:{3}-{4}".format(folder, slash, name, own, tag)
-
-
-def _build(item: Mapping[str, Any], where: str) -> Dict[str, Any]:
-    build = item["build"]
-    if isinstance(build, str):  # as Compose allows it
-        build = {"context": build}
-    args = {
-        str(key): service_lines.text(value, "{0}: {1}: build argument {2}".format(where, item.get("name"), key))
-        for key, value in (build.get("args") or {}).items()
-    }
-    return {**{key: value for key, value in build.items() if value is not None}, "args": args}
-
-
-def builds(items: Sequence[Mapping[str, Any]], where: str) -> List[Dict[str, Any]]:
-    """What has to be built for ``items``, each image once. Raises ServiceError."""
-    found = {image_of(item, where): _build(item, where) for item in items if item.get("build")}
-    return [{"image": image, **build} for image, build in sorted(found.items())]
-
-
 def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str, Any]) -> Dict[str, Any]:
     """All that the components of ``items``, the value of the variable ``where``, need to be told.
 
     ``settings``: ``group`` (the role, whose components they are), ``enabled`` (whether there are to be any), ``uid``
     (owner of secrets that no item gives to another), ``cpus`` and ``memory`` (limits), ``needs`` (what ``depends_on``
-    may name besides, each with its component), ``allow`` (keys of DANGERS), ``proxied`` (names of containers that the
-    proxy leads to) and ``proxied_environment`` for those, ``prove_timeout`` (seconds), ``exercise`` (of all).
+    may name besides, each with its component), ``allow`` (keys of dangers.DANGERS), ``proxied`` (names of containers
+    that the proxy leads to) and ``proxied_environment`` for those, ``prove_timeout`` (seconds), ``exercise`` (of all).
 
     Returns ``components`` (options of landfall.vps.component for each, in the order in which they start; ``values`` is
     what the template prints), ``build`` (each image once) and ``warnings``. Raises ServiceError.
@@ -116,13 +75,13 @@ def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str
         raise ServiceError("; ".join(faults))
     known = {str(item["name"]): item for item in items}
     components = service_needs.component_names(group, known, where)
-    result: Dict[str, Any] = {"components": [], "build": builds(items, where), "warnings": []}
+    result: Dict[str, Any] = {"components": [], "build": service_builds.builds(items, where), "warnings": []}
     owned: Set[str] = set()
     taken = list(names)  # of containers and of what runs on a timer
     for name in service_needs.in_start_order(known, where):
         item, told = known[name], "{0}: {1}".format(where, name)
         needs = service_needs.needs_of(item, told, known, components, settings.get("needs") or {})
-        one = _expand_one(item, told, image_of(item, where), settings, result["warnings"])
+        one = _expand_one(item, told, service_builds.image_of(item, where), settings, result["warnings"])
         timers = jobs.timers(item, told, container_names(item)[0], taken)
         taken += [timer["name"] for timer in timers]
         # A volume belongs to the first that mounts it
@@ -164,13 +123,14 @@ def _expand_one(
 ) -> Dict[str, Any]:
     """Options of one component, but for what it needs and the volumes that are its own."""
     name = str(item["name"])
+    dangers.refuse(item, told, settings)
     user, owner = _user(item, told, settings)
     files, variables = _secrets(item, told)
-    volumes = [_volume(volume, told, settings) for volume in item.get("volumes") or []]
+    volumes = [_volume(volume, told) for volume in item.get("volumes") or []]
     named = {volume.split(":")[0] for volume in volumes if not volume.startswith("/")}
     volumes += item.get("_mounts") or []
     warnings += _open_ports(item, told)
-    overrides = _overrides(item, told, settings)
+    overrides = _overrides(item, told)
     if item.get("one_shot"):
         overrides = {"restart": "no", **overrides}
     health = service_health.of(item, told)
@@ -185,7 +145,7 @@ def _expand_one(
                 "name": container,
                 "image": image,
                 "cpus": limits.get("cpus") or settings["cpus"],
-                "memory": limits.get("memory") or settings["memory"],
+                "memory": service_lines.memory(limits.get("memory"), told) or settings["memory"],
                 "user": user,
                 "read_only": item.get("read_only") is not False,
                 "cap_add": [str(cap) for cap in item.get("cap_add") or []],
@@ -287,7 +247,7 @@ def _proxied(container: str, settings: Mapping[str, Any]) -> Dict[str, str]:
     return {str(key): str(value) for key, value in (settings.get("proxied_environment") or {}).items()}
 
 
-def _volume(volume: Any, told: str, settings: Mapping[str, Any]) -> str:
+def _volume(volume: Any, told: str) -> str:
     text = service_lines.text(volume, told + ": volumes")
     parts = text.split(":")
     if len(parts) not in (2, 3) or not parts[1].startswith("/"):
@@ -299,23 +259,12 @@ def _volume(volume: Any, told: str, settings: Mapping[str, Any]) -> str:
                 told, text, parts[1]
             )
         )
-    if parts[0] in SOCKETS:
-        _refuse_danger("docker_socket", told, settings)
-    elif not parts[0].startswith("/") and not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", parts[0]):
+    if not parts[0].startswith("/") and not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", parts[0]):
         raise ServiceError("{0}: volumes: '{1}' is no name of a volume".format(told, parts[0]))
     return text
 
 
-def _refuse_danger(danger: str, told: str, settings: Mapping[str, Any]) -> None:
-    if danger not in (settings.get("allow") or []):
-        raise ServiceError(
-            "{0}: {1}; if that is meant, add {2} to {3}".format(
-                told, DANGERS[danger], danger, settings.get("allow_variable")
-            )
-        )
-
-
-def _overrides(item: Mapping[str, Any], told: str, settings: Mapping[str, Any]) -> Dict[str, Any]:
+def _overrides(item: Mapping[str, Any], told: str) -> Dict[str, Any]:
     """The item's ``compose``, merged last into its service."""
     value = dict(item.get("compose") or {})
     for key in value:
@@ -333,16 +282,6 @@ def _overrides(item: Mapping[str, Any], told: str, settings: Mapping[str, Any]) 
                 "{0}: compose.{1}: {2} names a service of the same Compose project, and each service has a project of "
                 "its own; write container:{3}".format(told, key, text, text.replace("service:", ""))
             )
-    if value.get("privileged"):
-        _refuse_danger("privileged", told, settings)
-    if value.get("network_mode") == "host":
-        _refuse_danger("host_network", told, settings)
-    if value.get("pid") == "host":
-        _refuse_danger("host_pid", told, settings)
-    for volume in value.get("volumes") or []:
-        source = volume.get("source", "") if isinstance(volume, Mapping) else str(volume).split(":")[0]
-        if source in SOCKETS:
-            _refuse_danger("docker_socket", told, settings)
     return value
 
 

@@ -60,7 +60,7 @@ def _leaves(
     elif kind == "dict":
         yield from _dict(path, spec, option, value, secret, shapes)
     elif kind == "raw" and isinstance(value, Mapping):
-        yield from _raw_map(path, spec, value, secret, shapes)
+        yield from _raw_map(path, spec, value, secret, shapes, bool(option.get("deep")))
     else:
         yield Leaf(path, spec, NUMBER if kind in ("int", "float") else TEXT, value, parent, key, secret)
 
@@ -76,21 +76,24 @@ def _list(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: b
         return
     if option.get("type") == "raw":
         spec += ".*"
-    item_option = {"type": option.get("elements", "str"), "options": option.get("options")}
+    # Of a list in one of several forms, an item may be a map as well
+    usual = "raw" if option.get("deep") else "str"
+    item_option = {"type": option.get("elements", usual), "options": option.get("options"), "deep": option.get("deep")}
     if item_option["type"] == "dict" and not item_option["options"]:
         return  # no shape is documented: handed on as it is
     for index, item in enumerate(value):
         yield from _leaves("{0}[{1}]".format(path, index), spec, item_option, item, value, index, secret, shapes)
 
 
-def _raw_map(path: str, spec: str, value: Mapping[Any, Any], secret: bool, shapes: Shapes) -> Iterator[Any]:
+def _raw_map(path: str, spec: str, value: Mapping[Any, Any], secret: bool, shapes: Shapes, deep: bool) -> Iterator[Any]:
     """Of a map in one of several forms, which whoever expands it judges, every text that stands somewhere in it."""
     for key, item in value.items():
         below = "{0}.{1}".format(path, key)
         if not isinstance(key, str):
             yield Problem(path, "has the key {0}, which YAML does not read as text; write it in quotes".format(key))
         else:
-            yield from _leaves(below, "{0}.{1}".format(spec, key), {"type": "raw"}, item, value, key, secret, shapes)
+            inner = {"type": "raw", "deep": deep}
+            yield from _leaves(below, "{0}.{1}".format(spec, key), inner, item, value, key, secret, shapes)
 
 
 def _dict(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: bool, shapes: Shapes) -> Iterator[Any]:
@@ -105,7 +108,8 @@ def _dict(path: str, spec: str, option: Mapping[str, Any], value: Any, secret: b
         if not isinstance(key, str):
             yield Problem(path, "has the key {0}, which YAML does not read as text; write it in quotes".format(key))
         elif options is None and spec in shapes.deep:
-            yield from _leaves(below, spec + ".*", {"type": "raw"}, item, value, key, secret, shapes)
+            inner = {"type": "raw", "deep": True}
+            yield from _leaves(below, spec + ".*", inner, item, value, key, secret, shapes)
         elif options is None:
             inside = spec + ".*"
             yield Leaf(path, spec + ".<key>", TEXT, str(key), None, None, False)

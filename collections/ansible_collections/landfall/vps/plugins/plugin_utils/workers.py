@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ansible_collections.landfall.vps.plugins.plugin_utils import service_needs, services
+from ansible_collections.landfall.vps.plugins.plugin_utils import service_builds, service_needs
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError, words
 
 HEARTBEAT = "/dev/shm/landfall-worker"  # noqa: S108 - in the container: writable whatever else is read-only
@@ -104,7 +104,7 @@ def _common(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> Dict[str,
         if source.get("build"):
             # By its name, so that one context gives one image
             item["image"], item["build"] = (
-                services.image_of(source, str(settings["services_variable"])),
+                service_builds.image_of(source, str(settings["services_variable"])),
                 source["build"],
             )
     if not is_reference(worker, settings) and settings["code"] == settings["reference_code"]:
