@@ -179,6 +179,40 @@ TELLS = {
 }  # fmt: skip
 
 
+def _slow_and_failing(kind: str, labels: str) -> list[dict[str, str]]:
+    """Series of 20 minutes of a service: half of its answers are 500, all of them take more than 5 s."""
+    count, seconds = TELLS[kind]
+    series = [
+        {"series": count.format(labels, 2), "values": "0+30x20"},
+        {"series": count.format(labels, 5), "values": "0+30x20"},
+        {"series": f"{seconds}_count{{{labels}}}", "values": "0+60x20"},
+        *(
+            {"series": f'{seconds}_bucket{{{labels},le="{bound}"}}', "values": f"0+{rise}x20"}
+            for bound, rise in (("2.0", 0), ("2.5", 0), ("5.0", 0), ("7.5", 60), ("10.0", 60), ("+Inf", 60))
+        ),
+    ]
+    if kind == "instrumentator":
+        # What it serves besides, with which no alert above 1 s could ever fire
+        series += [{"series": f'http_request_duration_seconds_bucket{{{labels},handler="/",le="{le}"}}',
+                    "values": f"0+{rise}x20"} for le, rise in (("0.5", 0), ("1.0", 0), ("+Inf", 60))]  # fmt: skip
+    return series
+
+
+def _firing(service: str, alerts: dict[str, int]) -> list[dict[str, Any]]:
+    """What promtool is to see after 15 minutes: how many alerts of each name fire for a service, and no others."""
+    expr = f'sum by (alertname, service) (ALERTS{{alertstate="firing",service="{service}"}}) > 0'
+    samples = [
+        {"labels": f'{{alertname="{name}",service="{service}"}}', "value": value} for name, value in alerts.items()
+    ]
+    return [{"expr": expr, "eval_time": "15m", "exp_samples": samples}]
+
+
+REQUESTS = {
+    "CriticalAPIErrorRate": 1, "CriticalAPILatency": 1, "HighAPIErrorRate": 1, "SlowAPILatency": 1,
+    "AvailabilityBudgetBurnFast": 2, "LatencyBudgetBurnFast": 2,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "beside the reference application"])
 @pytest.mark.parametrize(("kind", "family"), [("instrumentator", "instrumentator"), ("otel", "otel"),
                                               ("auto", "instrumentator")])  # fmt: skip
@@ -186,43 +220,36 @@ def test_slow_and_failing_requests_raise_alerts_whatever_the_kind(
     kind: str, family: str, others: bool, tmp_path: Path
 ) -> None:
     """The instrumentator's labelled buckets end at 1 s, so that its others are asked."""
-    count, seconds = TELLS[family]
-    target = TARGET.format(kind)
-    series = [
-        {"series": count.format(target, 2), "values": "0+30x20"},
-        {"series": count.format(target, 5), "values": "0+30x20"},
-        {"series": f'{seconds}_bucket{{{target},le="5.0"}}', "values": "0+0x20"},
-        {"series": f'{seconds}_bucket{{{target},le="7.5"}}', "values": "0+60x20"},
-        {"series": f'{seconds}_bucket{{{target},le="10.0"}}', "values": "0+60x20"},
-        {"series": f'{seconds}_bucket{{{target},le="+Inf"}}', "values": "0+60x20"},
-        {"series": f"{seconds}_count{{{target}}}", "values": "0+60x20"},
-        {"series": f'{seconds}_bucket{{{target},le="2.0"}}', "values": "0+0x20"},
-        {"series": f'{seconds}_bucket{{{target},le="2.5"}}', "values": "0+0x20"},
-    ]
-    if family == "instrumentator":
-        # What it serves besides, with which no alert above 1 s could ever fire
-        series += [{"series": f'http_request_duration_seconds_bucket{{{target},handler="/",le="{le}"}}',
-                    "values": f"0+{rise}x20"} for le, rise in (("0.5", 0), ("1.0", 0), ("+Inf", 60))]  # fmt: skip
+    series = _slow_and_failing(family, TARGET.format(kind))
     service = AUTO if kind == "auto" else KINDS[kind]
     reference = {"name": "app", "image": "{{ app_image }}", "port": 8000, "health": "/", "metrics": {"port": 8000}}
-    test = {
-        "interval": "1m",
-        "input_series": series,
-        "promql_expr_test": [
-            {
-                "expr": 'sum by (alertname, service) (ALERTS{alertstate="firing",service="web"}) > 0',
-                "eval_time": "15m",
-                "exp_samples": [
-                    {"labels": f'{{alertname="{name}",service="web"}}', "value": value}
-                    for name, value in (("CriticalAPIErrorRate", 1), ("CriticalAPILatency", 1), ("HighAPIErrorRate", 1),
-                                        ("SlowAPILatency", 1), ("AvailabilityBudgetBurnFast", 2),
-                                        ("LatencyBudgetBurnFast", 2))
-                ],
-            }
-        ],
-    }  # fmt: skip
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": _firing("web", REQUESTS)}
     failure = _promtool(tmp_path, _own(service, *([reference] if others else [])), test)
     assert failure == ""
+
+
+@pytest.mark.parametrize(
+    ("extra", "family"),
+    [
+        ({"metrics": "instrumentator", "targets": ["shop.example.org"]}, "instrumentator"),
+        ({"metrics": "otel", "labels": {"node": "shop-1", "team": "shop"}}, "otel"),
+        ({"service": "checkout", "targets": ["192.0.2.7:8000", "192.0.2.8:8000"]}, "instrumentator"),
+    ],
+)
+def test_an_application_elsewhere_raises_the_same_alerts(extra: dict[str, Any], family: str, tmp_path: Path) -> None:
+    """With the labels that Prometheus is told to put on its series, and nothing else."""
+    more = _extra(**extra)
+    rendered = rolekit.component("prometheus", tmp_path, **more)
+    jobs = yaml.safe_load(rolekit.text(rendered, "prometheus/config/prometheus.yml"))["scrape_configs"]
+    (static,) = next(job for job in jobs if job["job_name"] == "shop")["static_configs"]
+    labels = {**static["labels"], "job": "shop", "instance": static["targets"][0]}
+    service = extra.get("service", "shop")
+    assert (labels["service"], labels["component"]) == (service, "app")
+    text = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    series = [*_slow_and_failing(family, text), {"series": f"up{{{text}}}", "values": "1x7 0x13"}]
+    wanted = {**REQUESTS, "ApplicationDown": 1, "TargetDown": 1}
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": _firing(service, wanted)}
+    assert _promtool(tmp_path, more, test) == ""
 
 
 @pytest.mark.parametrize(
