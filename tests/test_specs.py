@@ -25,7 +25,7 @@ TYPES: Dict[str, tuple[type, ...]] = {
 # Roles that set up or look at the host itself deploy no container
 HOST_ROLES = {"landfall", "docker", "host", "verify", "backup"}
 SHARED = {"service.j2", "presence.yml.j2", "dashboards.json.j2"}
-TEMPLATE_PLACES = {"compose.yaml.j2", "config", "secrets", "rules", "dashboards"} | SHARED
+TEMPLATE_PLACES = {"compose.yaml.j2", "config", "secrets", "rules", "dashboards", "tasks"} | SHARED
 FILE_PLACES = {"config", "secrets", "rules", "dashboards"}
 
 

@@ -86,6 +86,7 @@ class Verifier:
         self.components()
         self.exposure()
         self.disk()
+        self.maintenance()
         for store in served(self.records, self.here, "metrics"):
             try:
                 self.store(Store(self.docker, self.network, store, self.records, float(self.wanted["timeout"])))
@@ -189,6 +190,14 @@ class Verifier:
         ]
         self.facts["last_backup"] = backup(reports, time.time())
 
+    def maintenance(self) -> None:
+        """Whether visitors are held back, where something can do that."""
+        for name, _container, item in served(self.records, self.here, "maintenance"):
+            folder = os.path.join(self.root, name, item["folder"])
+            since = [os.stat(os.path.join(folder, file)).st_mtime for file in _files(folder)]
+            moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(min(since))) if since else ""
+            self.facts["maintenance"] = "on since {0}".format(moment) if since else "off"
+
     def exposure(self) -> None:
         """Nothing listens on a public address but SSH, where this connection came in, and what the inventory allows."""
         allowed = {int(port) for port in self.wanted["public_ports"]}
@@ -213,6 +222,10 @@ class Verifier:
                     "or network that it listens on to verify_trusted_networks",
                 )
             )
+
+
+def _files(folder: str) -> List[str]:
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
 def verify(root: str, network: str, wanted: Mapping[str, Any]) -> Dict[str, Any]:

@@ -24,6 +24,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     converge,
     dashboards,
     docker_api,
+    dropping,
     exposure,
     going_back,
     handover,
@@ -142,6 +143,7 @@ HISTORY = (
     history,
 )
 SINGLE = (*CHANGE[:-4], single)
+DROP = (*CHANGE[:-4], dropping)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
 PROGRAM = """
 import json, sys, types
@@ -306,6 +308,11 @@ def run_recover(
 def run_single(action: ActionBase, python: str, verb: str, arguments: List[Any]) -> Dict[str, Any]:
     """What became of a command beside a service, see ``single``. Raises what ``ask`` raises."""
     return ask(action, python, program(SINGLE, verb, arguments))
+
+
+def run_drop(action: ActionBase, python: str, request: Mapping[str, Any], check_mode: bool) -> Dict[str, Any]:
+    """What became of a file in a drop-in folder, see ``dropping.drop``. Raises what ``ask`` raises."""
+    return ask(action, python, program(DROP, "drop", [dict(request), check_mode]))
 
 
 def run_hook(

@@ -22,6 +22,8 @@ KINDS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
     "pager": (("port", "alerts", "metrics", "sent", "refused"), ("nobody",)),
     # A command in the container that says how many dashboards are loaded: a regular expression with one group
     "dashboards": (("exec", "loaded"), ()),
+    # A drop-in folder: while a file lies in it, visitors are held back
+    "maintenance": (("folder",), ()),
     # A folder with *.prom files in which backups report their last success
     "backups": (("folder", "metric"), ()),
 }

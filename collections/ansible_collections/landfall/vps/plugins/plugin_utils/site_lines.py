@@ -11,6 +11,8 @@ from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.plugin_utils.quoting import caddyfile_text as word
 
 SECRETS, VOLUMES = "/run/secrets", "/srv"
+MAINTENANCE = "/etc/maintenance.d"
+"""Where lies what holds visitors back for a while: nothing most of the time."""
 EVENTS = "text/event-stream"
 DOWN = "502 503 504"
 
@@ -69,6 +71,8 @@ def _site(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]
 
 def _route(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
     name = stem(site)
+    if site.get("maintenance") is not False:
+        yield "import {0}/*.caddyfile".format(MAINTENANCE)
     private = site.get("private_paths") or settings.get("private_paths") or []
     if private:
         below = " ".join("{0} {1}".format(word(path), word(path.rstrip("/") + "/*")) for path in private)
