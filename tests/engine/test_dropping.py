@@ -63,7 +63,7 @@ def test_what_is_refused_leaves_all_as_it_was(world: World) -> None:
         ({"name": "../x"}, "'../x' is no name of a file"),
     ],
 )
-def test_where_it_cannot_go_is_refused(world: World, more: dict[str, str], words: str) -> None:
+def test_where_it_cannot_go_is_refused(world: World, more: dict[str, Any], words: str) -> None:
     before = world.picture()
     said = drop(world, "closed", **more)
     assert said["failed"] and words in said["msg"] and "nothing was changed" in said["msg"]
