@@ -164,7 +164,7 @@ class World:
             self.step()
             return ""
         folder = Path(words[words.index("--project-directory") + 1])
-        document = json.loads((folder / "compose.yaml").read_text())
+        document = json.loads(Path(words[words.index("-f") + 1]).read_text())
         rest = words[len(words) - words[::-1].index("-f") + 1 :]
         if rest[0] == "config":
             return json.dumps(document)

@@ -12,6 +12,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     seam,
     service_health,
     service_needs,
+    service_updates,
     services,
     workers,
 )
@@ -69,6 +70,11 @@ def asked_at(items: Sequence[Mapping[str, Any]], where: str) -> List[Dict[str, A
     return found
 
 
+def rotated(items: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """What a proxy needs to know of services that it may lead to, see ``service_updates``."""
+    return service_updates.rotated(_plain(items))
+
+
 def overridden(text: str, values: Mapping[str, Any]) -> str:
     """The lines of a service in a compose file with ``values`` merged last; the lines as they are without any."""
     if not values:
@@ -107,5 +113,6 @@ class FilterModule:
             "workers": worker_services,
             "service_components": components,
             "asked_at": asked_at,
+            "rotated": rotated,
             "overridden": overridden,
         }

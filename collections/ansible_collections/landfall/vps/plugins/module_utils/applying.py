@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, handover, ownership, rollout, timers
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    compose,
+    handover,
+    ownership,
+    rollout,
+    switching,
+    timers,
+)
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
@@ -102,26 +109,42 @@ def tell_receivers(root: str, docker: Docker, network: str, name: str, folders: 
 
 def carry_out(
     store: Store, docker: Docker, network: Mapping[str, Any], record: Mapping[str, Any], work: Mapping[str, Any]
-) -> None:
+) -> List[str]:
     """Do to containers what was planned: ``work`` is ``{up, force, reload, receivers}``, see ``plan.Plan``.
 
-    ``takes`` says what is taken over from another component (``handover``).
+    ``takes`` says what is taken over from another component (``handover``). Returns what an operator should know.
 
     Raises CommandFailed, Unproven, DockerError or OSError.
     """
     meta = record["meta"]
+    told: List[str] = []
     make_drop_in_folders(store.root, store.name, meta)
     if work.get("up"):
         ownership.provide_network(docker, network)
         ownership.provide_volumes(docker, store.name, meta)
         project = project_of(store, record)
-        rollout.prepare(docker, project, meta, work)
-        handover.make_room(docker, record["containers"], project.name)
-        project.up(force_of(work))
+        turns = switching.Turns(store, docker, network["name"], record)
+        switch, why = switching.Switch.of(store, docker, network["name"], record, project)
+        if switch is not None:
+            # Compose makes no container of the project that runs to see what an image puts into a volume
+            rollout.own_volumes(docker, switch.project, switch.helper(meta))
+        rollout.prepare(docker, project, meta, {**work, "owned": switch is not None}, turns)
+
+        def replace() -> None:
+            handover.make_room(docker, record["containers"], project.name)
+            project.up(force_of(work))
+
+        if switch is None:
+            switching.touched(store)
+            replace()
+        else:
+            why = switch.run(replace)
+        told += [*turns.told, *why]
     if work.get("reload"):
         reload_component(docker, meta, network["name"], sorted(record["containers"]))
     timers.converge(store.root, store.name, meta)
     tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
+    return told
 
 
 def prove_record(docker: Docker, network: str, record: Mapping[str, Any], new: bool = False) -> Dict[str, Any]:
@@ -135,10 +158,12 @@ def prove_record(docker: Docker, network: str, record: Mapping[str, Any], new: b
     return prove(docker, sorted(record["containers"]), meta.get("prove") or [], network, patience, restarts=grace)
 
 
-def commit(store: Store, docker: Docker, record: Mapping[str, Any], work: Mapping[str, Any]) -> None:
-    """What was proven is what is known of it from now on."""
+def commit(store: Store, docker: Docker, record: Mapping[str, Any], work: Mapping[str, Any]) -> List[str]:
+    """What was proven is what is known of it from now on; returns what an operator should know."""
+    told = switching.conclude(store, docker, record, store.record())
     store.write_record({**record, **applied(record["containers"], docker)})
     handover.conclude(store.root, work.get("takes"))
+    return told
 
 
 def project_of(store: Store, record: Mapping[str, Any]) -> compose.Project:

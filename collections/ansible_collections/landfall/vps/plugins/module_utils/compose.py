@@ -72,13 +72,15 @@ def run(
 class Project:
     """The compose project of one component; ``folder`` holds its compose.yaml.
 
-    ``name`` is the project's; by default that of the folder, with hyphens.
+    ``name`` is the project's; by default that of the folder, with hyphens. ``file`` is another compose file, in which
+    paths are relative to ``folder`` as well.
     """
 
-    def __init__(self, folder: str, timeout: float, name: str = "") -> None:
+    def __init__(self, folder: str, timeout: float, name: str = "", file: str = "") -> None:
         self.folder = folder
         self.timeout = timeout
         self.name = name or os.path.basename(folder).replace("_", "-")
+        self.file = file or os.path.join(folder, "compose.yaml")
         self._base = [
             "docker",
             "compose",
@@ -91,7 +93,7 @@ class Project:
             "--project-directory",
             folder,
             "-f",
-            os.path.join(folder, "compose.yaml"),
+            self.file,
         ]
         self._up = [*self._base, "up", "--detach", "--no-build", "--pull", "never", "--remove-orphans"]
 

@@ -19,6 +19,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     pruning,
     release_list,
     rollout,
+    switching,
     timer_units,
     timers,
 )
@@ -53,6 +54,7 @@ DOING = {
     "swap": "putting the new files in place",
     "apply": "changing its containers",
     "prove": "proving that it serves",
+    "commit": "letting it alone serve",
     "undo": "going back to what was there",
 }
 """What is done in each phase."""
@@ -284,11 +286,12 @@ class Converger:
                 journal.enter(journals.PLACED)
                 self._timed("apply", lambda: self._place(new, work))
                 return
-            journal.enter(journals.APPLY)
-            self._timed("apply", lambda: carry_out(self.store, self.docker, self.network, new, work))
+            beside = plan.up and not takes and switching.standby_of(new) is not None
+            journal.enter(journals.STANDBY if beside else journals.APPLY)
+            self.notes += self._timed("apply", lambda: carry_out(self.store, self.docker, self.network, new, work))
             proof = self._timed("prove", lambda: prove_record(self.docker, self.network["name"], new))
             self.notes += proof["told"]
-            commit(self.store, self.docker, new, work)
+            self.notes += self._timed("commit", lambda: commit(self.store, self.docker, new, work))
         except Troubles as error:
             if not begun:
                 raise Failed(in_words(error), "nothing of {0} was changed".format(self.desired.name)) from error
@@ -310,7 +313,7 @@ class Converger:
 
     def _logs(self) -> str:
         try:
-            return last_lines(self.docker, self.desired.containers)
+            return last_lines(self.docker, switching.with_standby(self.docker, self.desired.containers, self.meta))
         except Troubles as error:
             return "its log cannot be read: {0}".format(error)
 

@@ -151,6 +151,13 @@ class Docker:
             if status >= 400 and status != 404:
                 raise DockerError("{0} {1}: {2} {3}".format(method, path, status, _message(data)))
 
+    def stop(self, name: str, grace: int) -> None:
+        """Stop a container, with ``grace`` seconds to end by itself; it stays, and no error when there is none."""
+        slow = Docker(self.path, self.timeout + grace)
+        status, data = slow.call("POST", "/containers/{0}/stop?t={1}".format(urllib.parse.quote(name), grace))
+        if status >= 400 and status != 404:
+            raise DockerError("stop {0}: {1} {2}".format(name, status, _message(data)))
+
     def images(self) -> Dict[str, Dict[str, Any]]:
         """All images that have a name, by tag and by ``name@digest``: ``{id, labels}``."""
         result = {}

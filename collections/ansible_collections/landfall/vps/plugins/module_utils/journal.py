@@ -5,9 +5,10 @@ link, and some space in reserve. Going back needs no more than that on a full di
 before: replaying the journal twice does the same as once. The folder appears and disappears by a rename, so that it is
 there whole or not at all.
 
-Phases: ``swap`` files are being replaced, no container was touched; ``apply`` all files are the new ones; ``placed`` a
-component that did not serve before waits for its start; ``remove`` its containers are gone, its files are going;
-``undo`` it did not serve and goes back.
+Phases: ``swap`` files are being replaced, no container was touched; ``standby`` all files are the new ones and a
+container of the new version comes up beside the one that runs, which is as it was; ``apply`` containers are being
+changed; ``placed`` a component that did not serve before waits for its start; ``remove`` its containers are gone, its
+files are going; ``undo`` it did not serve and goes back; ``back`` as well, from where its containers were not touched.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.store import Store, m
 JOURNAL_FORMAT = 1
 ABSENT = "absent"
 SWAP, APPLY, PLACED, REMOVE, UNDO = "swap", "apply", "placed", "remove", "undo"
+STANDBY, BACK = "standby", "back"
 FOLDER = "journal"
 RESERVE = 64 * 1024  # bytes; a journal and a record are written while going back, each far smaller than half of it
 

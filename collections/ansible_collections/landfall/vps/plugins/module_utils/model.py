@@ -99,6 +99,16 @@ class Build:
     platform: Optional[str] = None
 
 
+@dataclass(frozen=True)
+class Update:
+    """How a new version takes the place of the one that runs."""
+
+    order: Literal["stop-first", "start-first"] = "stop-first"
+    proxied: bool = False
+    drain: int = 30
+    why: Optional[str] = None
+
+
 RELOAD = {
     "mutually_exclusive": [["signal", "port", "exec"]],
     "required_one_of": [["signal", "port", "exec"]],
@@ -133,6 +143,7 @@ class Component:
     release: List[Release] = field(default_factory=list)
     releases: Optional[Releases] = None
     rolling: List[List[str]] = field(default_factory=list)
+    update: Optional[Update] = None
     timers: List[Timer] = field(default_factory=list)
     exercise: Exercise = field(default_factory=Exercise)
     build: List[Build] = field(default_factory=list)

@@ -207,11 +207,13 @@ def inspect(
 ) -> Dict[str, Mapping[str, Any]]:
     """The containers of ``world`` that belong to the component that ``claim`` describes.
 
-    ``claim``: ``{stack, project, containers, volumes, network, present}``. Raises Foreign when the component is to be
+    ``claim``: ``{stack, project, containers, standbys, volumes, network, present}``; standbys are there for a while and
+    not among what is returned. Raises Foreign when the component is to be
     present and somebody else has one of its names.
     """
     if claim["present"]:
-        wanted = (claim["project"], claim["containers"], claim["volumes"], claim["network"])
+        made = [*claim["containers"], *(claim.get("standbys") or [])]
+        wanted = (claim["project"], made, claim["volumes"], claim["network"])
         faults = clashes(world, claim["stack"], *wanted)
         if faults:
             raise Foreign("; ".join(faults))

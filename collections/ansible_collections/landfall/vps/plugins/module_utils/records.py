@@ -116,7 +116,7 @@ def write(root: str, name: str, value: Mapping[str, Any]) -> None:
 def leftovers(root: str) -> List[str]:
     """What a run that died left below the state folder and ``recover`` concludes or removes."""
     state = os.path.join(root, STATE_DIR)
-    found = [n for n in _names(state) if n.startswith("staged-") or n.endswith(".new") or n == "previous"]
+    found = [n for n in _names(state) if n.startswith(("staged-", "standby-")) or n.endswith(".new") or n == "previous"]
     for name in _names(os.path.join(state, "journal")):
         try:
             with open(os.path.join(state, "journal", name, "journal.json"), encoding="utf-8") as handle:

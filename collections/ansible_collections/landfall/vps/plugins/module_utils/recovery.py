@@ -7,7 +7,14 @@ import os
 import shutil
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, handover, ownership, timers
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    applying,
+    compose,
+    handover,
+    ownership,
+    switching,
+    timers,
+)
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.journal import BadJournal, Journal
@@ -52,9 +59,13 @@ def _undo(
 ) -> str:
     work, before = entry["intent"].get("work") or {}, entry["record"]
     journal.release_reserve()
-    touched = entry["phase"] != journals.SWAP
-    if touched:
-        journal.enter(journals.UNDO)
+    beside = entry["phase"] in (journals.STANDBY, journals.BACK)
+    touched = entry["phase"] != journals.SWAP and not beside
+    if touched or beside:
+        journal.enter(journals.UNDO if touched else journals.BACK)
+    if beside and before is not None:
+        # The one that runs is as it was and serves again before anything else is done
+        switching.conclude(store, docker, before, entry["intent"].get("record"))
     takes = work.get("takes")
     if before is None:
         new = {**(entry["intent"].get("record") or store.record() or {}), "start": work}
@@ -75,15 +86,18 @@ def _undo(
             back["reload"] = bool(before["meta"].get("reload")) and bool(work.get("up") or work.get("reload"))
             applying.carry_out(store, docker, network, before, back)
             took = applying.prove_record(docker, network["name"], before)
+            switching.conclude(store, docker, before, entry["intent"].get("record"))
             said = "the previous version was restored and serves again (proven in {0} s)".format(took["seconds"])
             if work.get("run") == run and not work.get("keep_volumes"):
                 said = "; ".join([said, *ownership.remove_volumes(docker, work.get("new_volumes") or [])])
+        elif before is not None and beside:
+            said = "the previous version was not touched and serves; its files were restored"
         applying.tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
     except Troubles as error:
         said = "{0}, but {1}".format(said, in_words(error))
         said += _why(docker, before["containers"]) if before is not None and touched else ""
     journal.close()
-    return said + (kept(entry["intent"].get("record") or {}) if touched else "")
+    return said + (kept(entry["intent"].get("record") or {}) if touched or beside else "")
 
 
 def _why(docker: Docker, containers: Mapping[str, Any]) -> str:
@@ -138,6 +152,7 @@ def recover(root: str, docker: Docker, network: Mapping[str, Any]) -> List[str]:
         except Troubles as error:
             said = "what a run that died had begun could not be concluded: {0}".format(in_words(error))
         told += ["{0}: {1}".format(name, said)] if said else []
+    told += switching.sweep(root, docker, str(network.get("stack") or ownership.STACK))
     _sweep(os.path.join(root, STATE_DIR))
     return told
 
@@ -155,7 +170,7 @@ def _conclude(store: Store, docker: Docker, network: Mapping[str, Any], journal:
     if phase == journals.REMOVE:
         _notes, refused = finish_removal(store, docker, network, journal, entry)
         return "its removal, which a run that died had begun, was finished" + (", but " + refused if refused else "")
-    if phase == journals.APPLY:
+    if phase in (journals.STANDBY, journals.APPLY):
         try:
             applying.carry_out(store, docker, network, intent["record"], intent["work"])
             applying.prove_record(docker, network["name"], intent["record"])
@@ -200,7 +215,7 @@ def _sweep(state: str) -> None:
         path = os.path.join(state, name)
         if name.startswith("staged-") or name == "previous":
             shutil.rmtree(path, ignore_errors=True)
-        elif name.endswith((".new", ".pending")) and os.path.isfile(path):
+        elif (name.endswith((".new", ".pending")) or name.startswith("standby-")) and os.path.isfile(path):
             os.unlink(path)
     home = os.path.join(state, journals.FOLDER)
     for name in os.listdir(home) if os.path.isdir(home) else []:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import tarfile
 import urllib.parse
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import handover
+from ansible_collections.landfall.vps.plugins.module_utils import handover, switching
 from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed, Project
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 
 ROOT = 0
+Turn = Callable[[str, str], ContextManager[None]]
+"""What one of several containers, by service and name, is replaced within: it serves nobody meanwhile."""
 
 
-def prepare(docker: Docker, project: Project, meta: Mapping[str, Any], work: Mapping[str, Any]) -> None:
+def prepare(
+    docker: Docker,
+    project: Project,
+    meta: Mapping[str, Any],
+    work: Mapping[str, Any],
+    turn: Turn = lambda _service, _container: contextlib.nullcontext(),
+) -> None:
     """Do what the record's ``volume_owners``, ``release`` and ``rolling`` ask for. Raises CommandFailed, DockerError.
 
     Going back to an earlier version, work says ``back``: its release command already ran when it was new.
     """
     takes = work.get("takes")
-    if not takes:  # volumes that are taken over have their owner
+    if not takes and not work.get("owned"):  # volumes that are taken over have their owner
         own_volumes(docker, project, meta)
     if not work.get("back"):
         for item in meta.get("release") or []:
@@ -33,9 +42,10 @@ def prepare(docker: Docker, project: Project, meta: Mapping[str, Any], work: Map
             force = [str(service) for service in work.get("force") or []] if work.get("force") is not True else ["*"]
             for service, container in zip(group["services"], group["containers"]):
                 # One after another, each when the one before is well; where nothing differs, nothing happens
-                handover.make_room(docker, [container], project.name)
-                again = "*" in force or service in force
-                project.up_one(service, again, float(meta.get("prove_timeout", 60)))
+                with turn(service, container):
+                    handover.make_room(docker, [container], project.name)
+                    again = "*" in force or service in force
+                    project.up_one(service, again, float(meta.get("prove_timeout", 60)))
 
 
 def _release(project: Project, item: Mapping[str, Any]) -> None:
@@ -167,5 +177,6 @@ def described(options: Mapping[str, Any], document: Mapping[str, Any], container
             for services in options.get("rolling") or []
         ],
         "volume_owners": owners(document, containers, own) if own else [],
+        "update": switching.described(options.get("update") or {}, document, containers),
     }
     return {key: value for key, value in found.items() if value}

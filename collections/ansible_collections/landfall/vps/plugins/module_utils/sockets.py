@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 PROC = "/proc"
-LISTENING, UNCONNECTED = "0A", "07"
+LISTENING, UNCONNECTED, ESTABLISHED = "0A", "07", "01"
 CONTAINER = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,6 +35,17 @@ def _bound(text: str, state: str) -> Iterator[Tuple[str, int, str]]:
 def listening(text: str) -> List[Tuple[str, int]]:
     """(address, port) of listening sockets in the text of /proc/net/tcp or tcp6."""
     return [(address, port) for address, port, _inode in _bound(text, LISTENING)]
+
+
+def peers(text: str, all_texts: Sequence[str]) -> List[str]:
+    """The other end of each connection in ``text`` that was made to a port which listens in ``all_texts``."""
+    ports = {port for one in all_texts for _address_, port in listening(one)}
+    found = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == ESTABLISHED and int(fields[1].rpartition(":")[2], 16) in ports:
+            found.append(_address(fields[2].partition(":")[0]))
+    return found
 
 
 def read_text(path: str) -> str:

@@ -160,8 +160,8 @@ options:
   serves:
     description: >-
       How others ask it, one item for each kind of API, kept in its record where C(verify) reads it. Item C(api) is
-      metrics, logs, log_collector, pager, dashboards or backups; C(service) is the container, by default the first;
-      what else an item must and may have is in docs/architecture.md.
+      metrics, logs, log_collector, pager, dashboards, backups or proxy; C(service) is the container, by default the
+      first; what else an item must and may have is in docs/architecture.md.
     type: list
     elements: dict
     default: []
@@ -222,6 +222,29 @@ options:
     type: list
     elements: list
     default: []
+  update:
+    description: How a new version takes the place of the one that runs, see C(module_utils/switching.py).
+    type: dict
+    suboptions:
+      order:
+        description: >-
+          C(start-first) has the new version run and proven beside the old one before that is touched, of a component
+          with one container as a second container; C(stop-first) replaces it in place.
+        type: str
+        choices: [stop-first, start-first]
+        default: stop-first
+      proxied:
+        description: >-
+          Whether others reach it by a proxy. Without one that knows both containers it is then replaced in place.
+        type: bool
+        default: false
+      drain:
+        description: Seconds that requests in flight are waited for before they are cut off.
+        type: int
+        default: 30
+      why:
+        description: Why it is replaced in place, where one might expect otherwise.
+        type: str
   timers:
     description: >-
       Commands that systemd runs on a schedule, each in a new container of a service. Their units lie in the component's

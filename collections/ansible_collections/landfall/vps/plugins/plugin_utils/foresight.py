@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
+from ansible_collections.landfall.vps.plugins.module_utils import switching
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task
@@ -147,6 +148,8 @@ def touched(one: Planned) -> str:
     names = sorted(desired.containers)
     if plan.action == planning.CREATED:
         what = "starts " + ", ".join(names)
+    elif plan.action == planning.RECREATED and _beside(one):
+        what = "starts {0}, then replaces {1}".format(_beside(one), names[0])
     elif plan.action == planning.RECREATED:
         what = "restarts " + _recreated(one, names)
     elif plan.action == planning.STARTED:
@@ -160,6 +163,13 @@ def touched(one: Planned) -> str:
         what = "none"
     others = sorted({folder.split("/", 1)[0] for folder in plan.receivers} - {one.name})
     return "{0}; {1} takes in files".format(what, " and ".join(others)) if others else what
+
+
+def _beside(one: Planned) -> str:
+    """The container that serves while the component's own is replaced, if it has one and that runs."""
+    standby = switching.standby_of({"meta": one.rendered.desired.meta})
+    runs = [name for name, found in one.actual.containers.items() if found.get("state") == "running"]
+    return str(standby["service"]) if standby and set(one.rendered.desired.containers) <= set(runs) else ""
 
 
 def _recreated(one: Planned, names: List[str]) -> str:

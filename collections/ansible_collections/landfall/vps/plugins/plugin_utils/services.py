@@ -18,6 +18,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     service_health,
     service_lines,
     service_needs,
+    service_updates,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
 
@@ -57,7 +58,8 @@ def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str
     ``settings``: ``group`` (the role, whose components they are), ``enabled`` (whether there are to be any), ``uid``
     (owner of secrets that no item gives to another), ``cpus`` and ``memory`` (limits), ``needs`` (what ``depends_on``
     may name besides, each with its component), ``allow`` (keys of dangers.DANGERS), ``proxied`` (names of containers
-    that the proxy leads to) and ``proxied_environment`` for those, ``prove_timeout`` (seconds), ``exercise`` (of all).
+    that the proxy leads to), ``drain`` (seconds that their requests in flight are waited for) and
+    ``proxied_environment`` for those, ``prove_timeout`` (seconds), ``exercise`` (of all).
 
     Returns ``components`` (options of landfall.vps.component for each, in the order in which they start; ``values`` is
     what the template prints), ``build`` (each image once) and ``warnings``. Raises ServiceError.
@@ -76,6 +78,13 @@ def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str
     known = {str(item["name"]): item for item in items}
     components = service_needs.component_names(group, known, where)
     result: Dict[str, Any] = {"components": [], "build": service_builds.builds(items, where), "warnings": []}
+    updates = {
+        name: service_updates.update_of(item, "{0}: {1}".format(where, name), _is_proxied(item, settings), settings)
+        for name, item in known.items()
+    }
+    faults = service_updates.standby_faults(updates, names, where)
+    if faults:
+        raise ServiceError("; ".join(faults))
     owned: Set[str] = set()
     taken = list(names)  # of containers and of what runs on a timer
     for name in service_needs.in_start_order(known, where):
@@ -90,7 +99,8 @@ def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str
         owned |= mine
         exercise = service_needs.exercise_of(settings.get("exercise") or {}, container_names(item), names[0])
         component = {"name": components[name], "needs": needs, "own_volumes": sorted(mine), "timers": timers, **one}
-        result["components"].append({**component, **({"exercise": exercise} if exercise else {})})
+        more = {"exercise": exercise, "update": updates[name]}
+        result["components"].append({**component, **{key: value for key, value in more.items() if value}})
     return result
 
 
@@ -239,6 +249,10 @@ def _environment(item: Mapping[str, Any], told: str) -> Dict[str, str]:
         str(name): service_lines.text(value, "{0}: environment {1}".format(told, name))
         for name, value in (item.get("environment") or {}).items()
     }
+
+
+def _is_proxied(item: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    return any(name in (settings.get("proxied") or []) for name in container_names(item))
 
 
 def _proxied(container: str, settings: Mapping[str, Any]) -> Dict[str, str]:

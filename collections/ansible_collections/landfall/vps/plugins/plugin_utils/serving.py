@@ -26,6 +26,9 @@ KINDS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
     "maintenance": (("folder",), ()),
     # A folder with *.prom files in which backups report their last success
     "backups": (("folder", "metric"), ()),
+    # Who sends requests to the services ``upstreams`` unless a mark in ``folder`` says otherwise, and looks there once
+    # in ``settle`` seconds
+    "proxy": (("folder", "upstreams", "settle"), ()),
 }
 """Kind of API to the keys that an item must have and those that it may have, beside api and service."""
 

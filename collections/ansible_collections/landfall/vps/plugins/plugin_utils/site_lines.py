@@ -5,7 +5,7 @@ All that decides stands in blocks ``route``, since elsewhere Caddy sorts: a redi
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Mapping
+from typing import Any, Iterator, List, Mapping, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.plugin_utils.quoting import caddyfile_text as word
@@ -15,6 +15,10 @@ MAINTENANCE = "/etc/maintenance.d"
 """Where lies what holds visitors back for a while: nothing most of the time."""
 EVENTS = "text/event-stream"
 DOWN = "502 503 504"
+ROTATION = "/etc/rotation"
+"""Where the proxy finds the marks that say who is sent requests (module_utils/rotation.py)."""
+WHOM, ASK = "Landfall-Upstream", "Landfall-Ask"
+"""Headers of its questions to itself: which upstream is meant, and whether that one has to be asked as well."""
 
 
 def stem(site: Mapping[str, Any]) -> str:
@@ -139,7 +143,7 @@ def _answer(part: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> 
     elif part.get("static"):
         yield from _static(part["static"], name, settings)
     elif part.get("upstreams"):
-        yield from _block("reverse_proxy {0}".format(" ".join(part["upstreams"])), _upstreams(part, settings))
+        yield from _block("reverse_proxy {0}".format(" ".join(addresses(part, settings))), _upstreams(part, settings))
 
 
 def _redirect(redirect: Mapping[str, Any]) -> Iterator[str]:
@@ -170,10 +174,62 @@ def _upstreams(part: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator
         yield "flush_interval -1"
     for key, value in (part.get("request_headers") or {}).items():
         yield "header_up -{0}".format(key) if value == "" else "header_up {0} {1}".format(key, word(value))
-    if part.get("health"):
+    if any(_name(upstream) in (settings.get("rotated") or []) for upstream in part["upstreams"]):
+        yield from _rotated(part, settings)
+    elif part.get("health"):
         yield "health_uri " + word(part["health"])
         yield "health_interval 2s"
         yield "health_timeout 2s"
         if part.get("health_host"):
             yield from _block("health_headers", ["Host " + word(part["health_host"])])
     yield from _block("transport http", ["keepalive " + word(settings["keepalive"])])
+
+
+def _name(upstream: str) -> str:
+    return upstream.rpartition(":")[0]
+
+
+def addresses(part: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:
+    """The upstreams of a site or route, each with the standby of its service behind it."""
+    standbys = settings.get("standbys") or {}
+    found = []
+    for upstream in part.get("upstreams") or []:
+        name, _colon, port = upstream.rpartition(":")
+        found += [upstream] + (["{0}:{1}".format(standbys[name], port)] if name in standbys else [])
+    return found
+
+
+def _rotated(part: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+    """Whether an upstream is sent requests is asked of the block that ``rotation`` writes."""
+    target = "{http.reverse_proxy.active.target_upstream}"
+    yield "# Who is in rotation: see the block for that"
+    yield "health_uri " + word(part.get("health") or "/")
+    yield "health_upstream " + settings["rotation"]
+    yield "health_interval 1s"
+    yield "health_timeout 2s"
+    host = word(part["health_host"]) if part.get("health_host") else target
+    asked = [ASK + " yes"] if part.get("health") else []
+    yield from _block("health_headers", ["Host " + host, "{0} {1}".format(WHOM, target), *asked])
+
+
+def rotation(standbys: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """The block that answers who is in rotation, for the addresses ``standbys`` by other rules than for the rest.
+
+    An upstream is unless there is a mark that it is out, a standby only while there is one that it is in. One that has
+    a path of its own for its health is then asked for that. Whoever is not well gets 404, which counts as no error.
+    """
+    address, _colon, port = settings["rotation"].rpartition(":")
+    name = ["map {header." + WHOM + "} {service} {", '\t~^(.+):[0-9]+$ "${1}"', "}"]
+    lines = [*name, "@out file /{service}.out", "respond @out 404"]
+    if standbys:
+        lines += _block("@idle", [*("header {0} {1}".format(WHOM, one) for one in standbys), "not file /{service}.in"])
+        lines.append("respond @idle 404")
+    hidden = ["header_up -" + key for key in (WHOM, ASK)]
+    wrong = ["@bad status 5xx", *_block("handle_response @bad", ["respond 404"])]
+    lines += ["@asked header {0} *".format(ASK)]
+    # Connections that are kept would look like requests to whoever waits for the last of them
+    short = _block("transport http", ["keepalive off"])
+    lines += _block("reverse_proxy @asked {header." + WHOM + "}", [*hidden, *short, *wrong])
+    lines.append("respond 200")
+    inner = ["bind " + address, "root " + ROTATION, *_block("route", lines), *_block("handle_errors", ["respond 404"])]
+    return "\n".join(_block("http://:" + port, inner)) + "\n"

@@ -40,13 +40,15 @@ def expand(sites: Iterable[Mapping[str, Any]], where: str, settings: Mapping[str
     """What a proxy needs to know of ``sites``, the value of the variable ``where``.
 
     ``settings``: ``tls``, ``acme_dns``, ``private_paths``, ``hsts``, ``keepalive``, ``patience``, ``close_delay``,
-    ``error_page`` (whether there is one), ``open`` (services that ask nobody for a password), ``known`` and ``absent``
-    (names of services that there are, and of those that are switched off), ``proxy`` (its own name),
-    ``place`` (of its configuration in its container).
+    ``error_page`` (whether there is one), ``rotation`` (the proxy's own address that answers who is in rotation),
+    ``standbys`` (service to its standby), ``rotated`` (services that may be out of rotation), ``open`` (services that
+    ask nobody for a password), ``known`` and ``absent`` (names of services that there are, and of those that are
+    switched off), ``proxy`` (its own name), ``place`` (of its configuration in its container).
 
     Returns ``names`` (of all sites), ``text`` (their configuration), ``secrets`` and ``files`` (path to content),
     ``folders`` (path to a folder of the controller), ``volumes`` (names), ``services`` (behind the proxy), ``pages``
-    (``{url, service, own}`` to be probed), ``patterns`` (``{host, service}`` of the metrics). Raises SiteError.
+    (``{url, service, own}`` to be probed), ``patterns`` (``{host, service}`` of the metrics), ``rotation`` (the block
+    that answers who is in rotation, empty where nobody asks) and ``rotated`` (whom it knows). Raises SiteError.
     """
     sites = list(sites)
     faults = list(_twice(sites, where))
@@ -74,6 +76,13 @@ def expand(sites: Iterable[Mapping[str, Any]], where: str, settings: Mapping[str
         texts.append(site_lines.of(site, {**settings, "kind": kind}))
     found["volumes"] = sorted(set(found["volumes"]))
     found["text"] = "\n".join(texts)
+    led = [address for site in sites for _stem, part in parts(site) for address in site_lines.addresses(part, settings)]
+    standbys = [
+        one for one in dict.fromkeys(led) if one.rpartition(":")[0] in (settings.get("standbys") or {}).values()
+    ]
+    known = {*(settings.get("rotated") or []), *(settings.get("standbys") or {}).values()}
+    found["rotated"] = sorted({one.rpartition(":")[0] for one in led} & known)
+    found["rotation"] = site_lines.rotation(standbys, settings) if found["rotated"] else ""
     return found
 
 

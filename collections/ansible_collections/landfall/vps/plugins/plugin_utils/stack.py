@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
 
+from ansible_collections.landfall.vps.plugins.module_utils import switching
 from ansible_collections.landfall.vps.plugins.module_utils.ownership import STACK, project_name
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Desired
 
@@ -43,11 +44,12 @@ class Stack:
 
     def claim(self, desired: Desired) -> Dict[str, Any]:
         """Everything on the VPS that a component needs the name of, see ``ownership.inspect``."""
-        timers = desired.meta.get("timers") or []
+        timers, standby = desired.meta.get("timers") or [], switching.standby_of({"meta": desired.meta})
         return {
             "stack": self.name,
             "project": str(desired.meta.get("project") or self.project(desired.name)),
             "containers": sorted({*desired.containers, *(self.prefix + timer["name"] for timer in timers)}),
+            "standbys": [standby["container"]] if standby else [],
             "volumes": list(desired.meta.get("volumes") or []),
             "network": "" if self.external_network else self.network,
             "present": desired.present,

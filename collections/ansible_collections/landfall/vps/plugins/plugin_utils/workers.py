@@ -25,6 +25,7 @@ OWN = (
     "image", "build", "volumes", "tmpfs", "user", "uid", "read_only", "cap_add", "extra_hosts", "ulimits", "shm_size",
     "working_dir", "env_file", "entrypoint", "publish", "metrics", "job", "health", "health_interval", "health_timeout",
     "health_retries", "health_start_period", "labels", "compose", "replicas", "stop_signal", "jobs",
+    "update_order",
 )  # fmt: skip
 MERGED = ("environment", "secrets", "secret_environment")
 
@@ -191,6 +192,8 @@ def _defaults(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> Dict[st
         "limits": {**limits, **(worker.get("limits") or {})},
         "_health_interval": "15s",
         "_health_start_period": "60s",
+        # Nobody but the broker gives it work, and that gives it to both
+        "_starts_first": True,
     }
 
 
