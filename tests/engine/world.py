@@ -247,11 +247,15 @@ class World:
     def leftovers(self) -> List[str]:
         """Files below the state folder that nobody needs once no run is at work."""
         state = self.root / ".state"
-        known = {"lock", "lock.guard", "last-run", "compose-version"}
+        known = {"lock", "lock.guard", "last-run", "compose-version", "audit.jsonl"}
         return [
             str(p.relative_to(state))
             for p in state.rglob("*")
-            if p.is_file() and p.name not in known and p.suffix not in (".json", ".lock")
+            if p.is_file()
+            and p.name not in known
+            and p.suffix not in (".json", ".lock")
+            # Written anew, whole, after the next change
+            and p.parent.name != "deploys"
         ] + [str(p.relative_to(state)) for p in (state / "journal").rglob("*.json")]
 
     def save(self, place: Path) -> Tuple[Path, Dict[str, Any], List[str]]:
