@@ -32,6 +32,7 @@ ROLES = ROOT / "roles"
 SHARED = ROLES / "landfall" / "templates"
 # Roles that an empty inventory leaves out, each with what an inventory says to have it
 OPTIONAL: Dict[str, Dict[str, Any]] = {
+    "backup": {"backup_enabled": True, "backup_repository": "/srv/backup"},
     "caddy": {
         "caddy_app_host": "app.landfall.test",
         "caddy_grafana_host": "grafana.landfall.test",
@@ -62,12 +63,6 @@ def role_names() -> List[str]:
 def component_names() -> List[str]:
     """The roles that deploy containers."""
     return [name for name in role_names() if (ROLES / name / "templates" / "compose.yaml.j2").exists()]
-
-
-def stack_names() -> List[str]:
-    """Those that site.yml deploys: a component of one's own may lie beside them without being part of the stack."""
-    site = (ROOT / "site.yml").read_text(encoding="utf-8")
-    return [name for name in component_names() if "{name: " + name + "," in site]
 
 
 @cache

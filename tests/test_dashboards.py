@@ -36,7 +36,6 @@ EXPECTED = {
     "application",
     "per-tenant",
     "host",
-    "jobs",
     "containers",
     "logs",
     "loki",

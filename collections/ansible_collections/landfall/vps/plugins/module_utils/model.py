@@ -77,6 +77,7 @@ class Timer:
     late_after: int = 900
     persistent: bool = True
     changes: Dict[str, Any] = field(default_factory=dict)
+    on_host: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,20 +107,7 @@ class Update:
     order: Literal["stop-first", "start-first"] = "stop-first"
     proxied: bool = False
     drain: int = 30
-    watch: int = 0
-    error_ratio: float = 0.05
-    latency: float = 0.0
-    min_requests: int = 20
     why: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class Ships:
-    """Files of the controller that go where the role's own of their kind go; ``variable`` names them in messages."""
-
-    kind: str
-    files: List[str] = field(default_factory=list)
-    variable: str = ""
 
 
 RELOAD = {
@@ -151,8 +139,8 @@ class Component:
     scrape: List[Scrape] = field(default_factory=list)
     drop_ins: Dict[str, Any] = field(default_factory=dict)
     serves: List[Dict[str, Any]] = field(default_factory=list)
+    saves: List[Dict[str, Any]] = field(default_factory=list)
     without: List[str] = field(default_factory=list)
-    ships: List[Ships] = field(default_factory=list)
     own_volumes: Any = False
     release: List[Release] = field(default_factory=list)
     releases: Optional[Releases] = None

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Runs a scheduled command once, in a new container of its service, and tells how it went. Started by systemd.
+"""Runs a scheduled command once, in a new container of its service or on the VPS, and tells how it went.
 
     run.py run|note|stop <unit>
 
-It lies beside its units on the VPS, each described by <unit>.json: standard library only, nothing of Ansible or of the
-engine. The container of the last run stays until the next one, for `docker logs` and for whoever collects logs. How it
+It is started by systemd and lies beside its units on the VPS, each described by <unit>.json: standard library only,
+nothing of Ansible or of the engine. What runs on the VPS itself (``argv``) speaks to systemd's journal. The
+container of the last run stays until the next one, for `docker logs` and for whoever collects logs. How it
 went is written for node-exporter, whole or not at all, and kept for the next run to count on.
 """
 
@@ -67,9 +68,8 @@ def due(schedule: Sequence[str]) -> Optional[float]:
 class Unit:
     """One unit: ``spec`` is what it is, ``state`` how its runs went."""
 
-    def __init__(self, name: str) -> None:
-        with open(os.path.join(HERE, name + ".json"), encoding="utf-8") as handle:
-            self.spec: Dict[str, Any] = json.load(handle)
+    def __init__(self, name: str, spec: Mapping[str, Any]) -> None:
+        self.spec = spec
         self.name = name
         self.path = os.path.join(STATE, "timers", name + ".json")
         self.state: Dict[str, Any] = {}
@@ -198,9 +198,60 @@ class Unit:
         """What systemd's journal keeps: how it ended, and of a failed run its last lines."""
         words = {0: "ended well", TIMED_OUT: "was stopped, as it took too long", STOPPED: "was stopped"}
         print("{0}: {1} after {2:.1f} s".format(self.name, words.get(status, "failed with {0}".format(status)), took))
-        if status not in (0, NOT_STARTED):
-            said = command(["docker", "logs", "--tail", "20", self.container], 60)
-            print("its last lines:\n{0}".format((said.stdout + said.stderr).strip()[-4000:]))
+        said = self.said() if status not in (0, NOT_STARTED) else ""
+        if said:
+            print("its last lines:\n{0}".format(said))
+
+    def said(self) -> str:
+        """The last lines of a run."""
+        done = command(["docker", "logs", "--tail", "20", self.container], 60)
+        return (done.stdout + done.stderr).strip()[-4000:]
+
+
+class HostUnit(Unit):
+    """One unit whose command is a process of the VPS."""
+
+    process: Optional[subprocess.Popen[bytes]] = None
+
+    def start(self) -> None:
+        """Start the process in a group of its own."""
+        self.process = subprocess.Popen(self.spec["argv"], stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def end(self) -> None:
+        """Ask the process for its end; after its grace period, end it and all that it started."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(float(self.spec["grace_seconds"]))
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def wait(self) -> int:
+        """As of a container; of a process that a signal ended, 128 and the signal's number."""
+        if self.process is None:
+            return NOT_STARTED
+        try:
+            status = self.process.wait(float(self.spec["timeout_seconds"]))
+            return status if status >= 0 else 128 - status
+        except subprocess.TimeoutExpired:
+            self.end()
+            return TIMED_OUT
+        except Stop:
+            self.end()
+            return STOPPED
+
+    def said(self) -> str:
+        """Nothing: what it says is in the journal already."""
+        return ""
+
+
+def load(name: str) -> Unit:
+    """The unit of this name. Raises OSError or ValueError."""
+    with open(os.path.join(HERE, name + ".json"), encoding="utf-8") as handle:
+        spec = json.load(handle)
+    return (HostUnit if "argv" in spec else Unit)(name, spec)
 
 
 def quoted(labels: Mapping[str, str]) -> Dict[str, str]:
@@ -239,7 +290,7 @@ def main(arguments: List[str]) -> int:
         raise Stop
 
     verb, names = arguments[0], arguments[1:]
-    units: Mapping[str, Unit] = {name: Unit(name) for name in names}
+    units: Mapping[str, Unit] = {name: load(name) for name in names}
     if verb == "note":
         for unit in units.values():
             more = {} if unit.state.get("running") and _going_on(unit) else {"running": 0}

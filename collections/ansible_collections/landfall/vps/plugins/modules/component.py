@@ -63,25 +63,6 @@ options:
         (C(config/…)) to place on the controller.
     type: dict
     default: {}
-  ships:
-    description: Files of the controller that go where the role's own of their kind go, as they are.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      kind:
-        description: Which kind, such as C(dashboards).
-        type: str
-        required: true
-      files:
-        description: Their places on the controller.
-        type: list
-        elements: str
-        default: []
-      variable:
-        description: Variable that names them, for messages.
-        type: str
-        default: ""
   check:
     description: >-
       Checkers, as argument lists or C({argv, service, user, data}), run in a throw-away container of the new image.
@@ -184,6 +165,14 @@ options:
     type: list
     elements: dict
     default: []
+  saves:
+    description: >-
+      What a backup keeps of it, one item for each database server or volume, kept in its record where whatever backs up
+      reads it. Item C(kind) is postgresql, rdb or volume; C(service) is the container, by default the first; what else
+      an item must and may have is in docs/architecture.md.
+    type: list
+    elements: dict
+    default: []
   without:
     description:
       - What the role holds and this stack has no use for, such as C(rules/slow-tasks.yml) or C(dashboards/slo.json); of
@@ -261,31 +250,14 @@ options:
         description: Seconds that requests in flight are waited for before they are cut off.
         type: int
         default: 30
-      watch:
-        description: >-
-          Seconds that a new version is watched for after requests are sent to it and before the old one is touched.
-        type: int
-        default: 0
-      error_ratio:
-        description: Share of 5xx, beyond that of before, for which it is switched back meanwhile; 0 asks for nothing.
-        type: float
-        default: 0.05
-      latency:
-        description: Seconds that 5 of 100 answers may take to begin; 0 asks for nothing.
-        type: float
-        default: 0.0
-      min_requests:
-        description: Requests below which neither is judged.
-        type: int
-        default: 20
       why:
         description: Why it is replaced in place, where one might expect otherwise.
         type: str
   timers:
     description: >-
-      Commands that systemd runs on a schedule, each in a new container of a service. Their units lie in the component's
-      folder C(units/), linked into systemd, and are checked, swapped and undone with all else; how runs end is reported
-      to whoever takes in C(textfiles).
+      Commands that systemd runs on a schedule, each in a new container of a service, or on the VPS. Their units lie in
+      the component's folder C(units/), linked into systemd, and are checked, swapped and undone with all else; how runs
+      end is reported to whoever takes in C(textfiles).
     type: list
     elements: dict
     default: []
@@ -324,6 +296,12 @@ options:
         description: What Compose merges into the service for a run, such as other limits.
         type: dict
         default: {}
+      on_host:
+        description: >-
+          Whether the command is a program of the VPS itself, run as root, and not one in a container; then C(service)
+          only says whose it is.
+        type: bool
+        default: false
   exercise:
     description: Work that C(verify) gives the component, so that what it counts can move.
     type: dict

@@ -155,6 +155,11 @@ FORMATS: Dict[str, Callable[[str], str]] = {
         "URL of a broker",
         "rediss://:password@broker:6379/0; percent-encode what is special",
     ),
+    "repository": _form(
+        r"/[^\x00-\x1f\x7f:]+|sftp:[^\s:@]+(?:@[^\s:@]+)?:[^\s]+|s3:(?:https?://)?[^\s@]+",
+        "place for backups",
+        "/mnt/backup/landfall, sftp://user@host:22//srv/backup or s3:https://s3.example.org/bucket; keys apart",
+    ),
     "url_path": _form(_BAD_ESCAPE + "/" + _URL_SIGNS.replace("#", "") + "*", "path of a URL", "/health"),
     "path": _form(r"/[^\x00-\x1f\x7f:]*", "absolute path", "/data"),
     "file": _form(r"[^\x00-\x1f\x7f]+", "path", "/srv/project"),

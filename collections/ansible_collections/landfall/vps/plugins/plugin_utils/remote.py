@@ -64,7 +64,6 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     trip,
     units,
     verify,
-    watching,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
@@ -121,7 +120,6 @@ CHANGE = (
     timers,
     handover,
     rotation,
-    watching,
     switching,
     rollout,
     applying,

@@ -99,7 +99,8 @@ def expand(items: Sequence[Mapping[str, Any]], where: str, settings: Mapping[str
         owned |= mine
         exercise = service_needs.exercise_of(settings.get("exercise") or {}, container_names(item), names[0])
         component = {"name": components[name], "needs": needs, "own_volumes": sorted(mine), "timers": timers, **one}
-        more = {"exercise": exercise, "update": updates[name]}
+        saves = [{"kind": "volume", "volume": volume} for volume in sorted(mine)]
+        more = {"exercise": exercise, "update": updates[name], "saves": saves}
         result["components"].append({**component, **{key: value for key, value in more.items() if value}})
     return result
 

@@ -32,7 +32,9 @@ ExecStopPost=-/usr/bin/env python3 -I {program} stop {unit}
 TimeoutStartSec={longest}
 TimeoutStopSec={stopping}
 KillMode=mixed
-"""
+{modesty}"""
+# A container has the limits of its service; what runs on the VPS itself gives way to all others
+MODESTY = "Nice=10\nIOSchedulingClass=best-effort\nIOSchedulingPriority=7\n"
 TIMER = """\
 # Schedule of job {description}. Written by Landfall; edit the inventory.
 [Unit]
@@ -93,7 +95,7 @@ def of(
     for timer in wanted:
         if timer["service"] not in services:
             raise TimerError("timers: {0}: there is no service {1}".format(timer["name"], timer["service"]))
-        if stack.prefix + timer["name"] in containers:
+        if not timer["on_host"] and stack.prefix + timer["name"] in containers:
             raise TimerError("a job and a container are both named {0}; rename the job".format(timer["name"]))
     if wanted:
         meta["timers"] = recorded(stack.name, wanted)
@@ -119,12 +121,13 @@ def _files(
             "longest": COMPOSE_PATIENCE + int(timer["timeout"]) + GRACE + 120,
             "stopping": GRACE + 90,
             "persistent": "true" if timer["persistent"] else "false",
+            "modesty": MODESTY if timer["on_host"] else "",
             "schedules": "".join("OnCalendar={0}\n".format(escaped(one)) for one in timer["schedule"]),
         }
         texts = {
             ".service": SERVICE.format(**values),
             ".timer": TIMER.format(**values),
-            ".yaml": _changes(timer, what),
+            **({} if timer["on_host"] else {".yaml": _changes(timer, what)}),
             ".json": json.dumps(_described(timer, project, stack.prefix, unit, reports), indent=1, sort_keys=True)
             + "\n",
         }
@@ -141,6 +144,7 @@ def _described(
     timer: Mapping[str, Any], project: str, prefix: str, unit: str, reports: Sequence[str]
 ) -> Dict[str, Any]:
     return {
+        **({"argv": [str(part) for part in timer["argv"]]} if timer["on_host"] else {}),
         "project": project,
         "service": timer["service"],
         "container": prefix + str(timer["name"]),
