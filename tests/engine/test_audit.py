@@ -81,6 +81,14 @@ def test_monitoring_is_told_of_each_group(world: World) -> None:
     assert 'landfall_deploy_last_success{group="web"} 1' in (folder / "landfall-deploys.prom").read_text()
 
 
+def test_what_is_removed_or_refused_as_a_whole_has_no_figures(world: World) -> None:
+    three(world)
+    back(world, "v9", "b1")
+    assert set(audit.figures_of(str(world.root))) == {"web", "worker"}
+    deploy(world, {"worker": None}, "v4", "r4")
+    assert set(audit.figures_of(str(world.root))) == {"web"}
+
+
 def test_a_disk_that_refuses_the_log_fails_no_deploy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: Any) -> None:
         raise OSError(28, "No space left on device")

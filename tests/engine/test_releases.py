@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import lease, plan, release_list, releases, rollout, trip
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    going_back,
+    lease,
+    plan,
+    release_list,
+    releases,
+    rollout,
+    trip,
+)
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
 from tests.engine.test_transaction import Files, compose_file
@@ -283,6 +291,18 @@ def test_a_run_that_goes_back_may_die_anywhere(world: World, tmp_path: Path) -> 
         assert sorted(left) == ["v1", "v2"], f"step {step}: {left}"
         ended.add(now(world))
     assert ended == {"v1", "v2"}
+
+
+def test_a_way_back_that_turned_round_and_is_tried_again_by_the_same_run_goes_where_it_is_told(world: World) -> None:
+    deploy(world, version(1), "v1", "r1")
+    deploy(world, version(2), "v2", "r2")
+    root = str(world.root)
+    release = release_list.load(root, "v1")
+    assert release is not None
+    common = {"root": root, "network": NETWORK, "run": "back", "who": ANNA, "holder": None}
+    going_back.turn(root, going_back.begin(root, release, common), "it did not serve")
+    result = back(world, "v1")
+    assert not result.get("failed") and result["before"] == "v2" and now(world) == "v1"
 
 
 def test_a_deploy_may_die_anywhere_and_the_next_run_says_what_became_of_the_release(

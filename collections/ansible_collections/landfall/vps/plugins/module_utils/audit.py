@@ -97,7 +97,7 @@ def told(
     )
     groups: Dict[str, List[Mapping[str, Any]]] = {}
     for name, outcome in touched.items():
-        if not outcome.get("busy"):
+        if name in metas and not outcome.get("busy"):
             groups.setdefault(planning.group_of(name, {"meta": metas.get(name) or {}}), []).append(outcome)
     if groups:
         measure(root, groups)
@@ -126,10 +126,14 @@ def _state(root: str) -> str:
 
 def measure(root: str, groups: Mapping[str, List[Mapping[str, Any]]]) -> None:
     """Count what became of each group, and write it for whoever takes in metrics. Raises OSError."""
-    figures = figures_of(root)
+    known = {planning.group_of(name, record) for name, record in records.load_all(root)[0].items()}
+    figures = {group: one for group, one in figures_of(root).items() if group in {*known, *groups}}
     for group, outcomes in groups.items():
         one = figures.setdefault(group, {})
         good = not any(outcome.get("failed") for outcome in outcomes)
+        if good and group not in known:  # it was removed
+            del figures[group]
+            continue
         one["last_timestamp_seconds"] = round(time.time(), 1)
         one["last_duration_seconds"] = round(sum(_seconds(outcome) for outcome in outcomes), 2)
         one["last_success"] = int(good)

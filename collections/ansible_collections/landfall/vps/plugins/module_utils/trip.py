@@ -112,7 +112,8 @@ def _conclude_dead(lock: Lock, docker: Docker, common: Mapping[str, Any], resume
         notes = recover(root, docker, common["network"])
         releases.sweep(root)
         found = release_list.under_way(root)
-        if found is None or found["run"] == common["run"]:
+        # A way back of this very run is one whose trip was cut off and made again by Ansible
+        if found is None or (found["run"] == common["run"] and not found.get("back")):
             return notes
         if not found.get("back"):
             told = releases.conclude(root, docker, found)
