@@ -40,6 +40,8 @@ def _missed_queues(secrets: Path, **more: Any) -> list[str]:
         ({"celery_workers": OWN_WORKERS}, ["mail", "bulk", "reports"]),
         ({"celery_workers": OWN_WORKERS, "celery_enabled": False}, []),
         ({"celery_exporter_queues": ["elsewhere"], "celery_enabled": False}, ["elsewhere"]),
+        # What a worker consumes that names none
+        ({"celery_workers": [{"name": "worker"}, {"name": "mails", "queues": ["mail"]}]}, ["celery", "mail"]),
     ],
 )
 def test_a_worker_is_missed_on_the_queues_of_deployed_workers_alone(
@@ -53,6 +55,27 @@ def test_a_worker_is_missed_on_the_queues_of_deployed_workers_alone(
     redis = dict(rolekit.services(rolekit.component("redis_exporter", tmp_path, **more)))["redis-exporter"]
     keys = [f"db0={key}" for key in [*queues, "unacked", "unacked_index"]]
     assert redis["environment"]["REDIS_EXPORTER_CHECK_SINGLE_KEYS"] == ",".join(keys)
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        (None, 0),
+        ("redis://:{{ redis_password | landfall.vps.url_text }}@redis:6379/3", 3),
+        ("redis://redis:6379/12?ssl_cert_reqs=none", 12),
+        ("redis://redis:6379", 0),
+        ("amqp://shop:x@broker:5672/shop", 0),
+    ],
+)
+def test_queues_are_counted_in_the_broker_s_database(url: str | None, database: int, tmp_path: Path) -> None:
+    more = {"celery_exporter_broker_url": url} if url else {}
+    rendered = rolekit.component("redis_exporter", tmp_path, celery_workers=OWN_WORKERS, **more)
+    service = dict(rolekit.services(rendered))["redis-exporter"]
+    assert f"db{database}=mail," in service["environment"]["REDIS_EXPORTER_CHECK_SINGLE_KEYS"]
+    script = rolekit.text(rendered, "redis_exporter/config/unacked.lua")
+    assert (f"redis.call('SELECT', {database})\nlocal first" in script) is (database > 0)
+    before = "local first = redis.call('ZRANGE', 'unacked_index', 0, 0, 'WITHSCORES')\n"
+    assert before in script and "{%" not in script
 
 
 def test_a_worker_among_the_services_has_its_queues_watched_too(tmp_path: Path) -> None:
