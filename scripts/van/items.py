@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.landfall.vps.plugins.plugin_utils import dangers
+
 from scripts.van import asked, celery, files, kinds, secrets
+from scripts.van.commands import Commands
 from scripts.van.mounts import Mounts
 from scripts.van.notes import Notes
 from scripts.van.proxies import Site
@@ -96,6 +99,7 @@ class Items:
     def __init__(self, project: Any, notes: Notes, sites: Sequence[Site], secret_of: Any, rename: Any) -> None:
         self.project, self.notes, self.sites = project, notes, sites
         self.secret_of, self.rename = secret_of, rename
+        self.commands = Commands(notes, rename, secret_of)
         """``secret_of(service, variable, value)`` is what stands for a secret, ``rename(service, variable, value)`` the
         value with names of servers as they are here, or None."""
 
@@ -107,7 +111,7 @@ class Items:
         once = self._once(name, service)
         found: dict[str, Any] = {"name": new_name, **self._image(name, service)}
         if service.get("command"):
-            found["command"] = self._command(name, list(service["command"]))
+            found["command"] = list(service["command"])
         found.update({key: service[key] for key in SAME if service.get(key)})
         port = 0 if once else asked.port_of(name, service, self.sites)
         if port:
@@ -118,6 +122,9 @@ class Items:
             found.update(self._metrics(service, port))
         found.update(self._environment(name, service))
         self._allow_scrapes(name, found)
+        if found.get("command"):
+            given = service.get("environment") or {}
+            self.commands.adapt(name, found, given, self.project.line(name, "command"))
         mounts = Mounts(self.project, self.notes).of(name, service)
         found.update({"volumes": mounts} if mounts else {})
         found.update(self._files(name, service))
@@ -144,7 +151,33 @@ class Items:
             found["read_only"] = False
         found.update(self._rights(service))
         found.update(self._rest(name, service))
+        self._without_dangers(name, found)
         return found
+
+    def _without_dangers(self, name: str, found: dict[str, Any]) -> None:
+        """Take out what would give the service the VPS, which the role refuses without its switch."""
+        compose = found.get("compose") or {}
+        for holder, key in ((found, "volumes"), (found, "cap_add"), (compose, "devices"), (compose, "ipc")):
+            values = holder.get(key) or []
+            for value in values if isinstance(values, list) else [values]:
+                one = {key: [value]} if holder is found else {"compose": {key: [value] if key == "devices" else value}}
+                try:
+                    risks = list(dangers.found(one, name))
+                except dangers.ServiceError as error:
+                    risks = [("", str(error))]
+                for switch, what in risks:
+                    meant = f"if that is meant, add {switch} to app_allow and {value} to its {key}" if switch else ""
+                    told = f"{what or value} gives it {dangers.DANGERS[switch]}; {meant}" if switch else what
+                    line = self.project.line(name, key, str(value).split(":", maxsplit=1)[0])
+                    self.notes.add("hand", line or self.project.line(name, key), name, told)
+                if risks and isinstance(values, list):
+                    holder[key] = [kept for kept in holder[key] if kept != value]
+                elif risks:
+                    del holder[key]
+            if key in holder and not holder[key]:
+                del holder[key]
+        if "compose" in found and not compose:
+            del found["compose"]
 
     def _once(self, name: str, service: Mapping[str, Any]) -> bool:
         waited = any(
@@ -184,26 +217,6 @@ class Items:
                 f"--image {image}={kinds.base(image)}:1.2.3",
             )
         return {"image": image}
-
-    def _command(self, name: str, words: list[str]) -> list[str]:
-        where = self.project.line(name, "command")
-        for option in ("--reload", "--debug"):
-            if option in words:
-                words = [word for word in words if word != option]
-                self.notes.add("changed", where, name, f"{option} is for development and was taken out of the command")
-        if "flower" in words and any(word.startswith(("--broker=", "-b")) for word in words):
-            words = [word for word in words if not word.startswith("--broker=")]
-            self.notes.add(
-                "hand",
-                where,
-                name,
-                "--broker was taken out, as Redis has a password; let CELERY_BROKER_URL or -A say it",
-            )
-        if "runserver" in words or words[:2] == ["flask", "run"]:
-            self.notes.add(
-                "hand", where, name, f"{' '.join(words)} is a server for development; use gunicorn or uvicorn"
-            )
-        return words
 
     def _host(self, name: str, service: Mapping[str, Any]) -> dict[str, Any]:
         public = [site.host for site in self.sites if site.service == name and site.public]

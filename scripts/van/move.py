@@ -11,23 +11,9 @@ from scripts.van import celery, items, kinds, once, proxies, stores
 from scripts.van.notes import Notes
 
 RESERVED = {
-    "app",
-    "redis",
-    "postgres",
-    "caddy",
-    "prometheus",
-    "grafana",
-    "alertmanager",
-    "loki",
-    "alloy",
-    "cadvisor",
-    "node-exporter",
-    "redis-exporter",
-    "celery-exporter",
-    "postgres-exporter",
-    "blackbox-exporter",
-    "celery-beat",
-} - {"app"}
+    "redis", "postgres", "caddy", "prometheus", "grafana", "alertmanager", "loki", "alloy", "cadvisor", "node-exporter",
+    "redis-exporter", "celery-exporter", "postgres-exporter", "blackbox-exporter", "celery-beat",
+}  # fmt: skip
 BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
@@ -97,6 +83,8 @@ class Move:
                 self.notes.add(
                     "left", self._where(name), name, f"{kinds.base(kinds.origin(services[name])) or name}: {what}"
                 )
+        for where, name, text in proxies.lost(self.project, self.kinds):
+            self.notes.add("hand", where, name, text)
         known = {
             **self.names,
             **{name: self.kinds[name] for name in services if self.kinds[name] in ("redis", "postgres")},
@@ -254,6 +242,28 @@ class Move:
                 "changed", self._where(name), name, "beat is celery-beat of the role celery, one in the whole system"
             )
         self._code(found)
+        self._broker(found)
+
+    def _broker(self, found: Mapping[str, Mapping[str, Any]]) -> None:
+        """Where celery-exporter looks, if that is not database 0 of the role redis."""
+        variables = self.inventory.variables
+        workers = variables["celery_workers"]
+        names = {worker.get("service") or variables.get("celery_service") for worker in workers}
+        items = [*workers, *(item for item in found.values() if item["name"] in names)]
+        told = [
+            value
+            for item in items
+            for key in ("secret_environment", "environment")
+            for name, value in (item.get(key) or {}).items()
+            if "BROKER" in name and re.search(r"://|^\{\{ vault_", value)
+        ]
+        if told and not re.search(r"@redis:6379(?:/0?)?$", told[0]):
+            variables["celery_exporter_broker_url"] = told[0]
+        elif not told and variables.get("redis_enabled") is False:
+            variables["celery_exporter_enabled"] = False
+            self.notes.add(
+                "hand", "", "", "no worker's variable names its broker; set celery_exporter_broker_url and _enabled"
+            )
 
     def _worker(self, name: str, command: celery.Command, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         service = self.project.services[name]

@@ -124,3 +124,29 @@ def _mounted(_name: str, service: Mapping[str, Any], project: Any) -> Iterator[S
             for host, prefix, service_name, port in read(text):
                 if service_name in project.services:
                     yield Site(host, prefix, service_name, port, path.name)
+
+
+LOST = {
+    r"\b(?:alias|root)\s+([^;\s]+);": "files of {0}: give the site a route with static (docs/operations/proxy.md)",
+    r"\bclient_max_body_size\s+([^;\s]+);": "bodies up to {0}: max_body of the site",
+    r"\bauth_basic_user_file\s+([^;\s]+);": "passwords of {0}: users of the site",
+    r"\b(?:allow|deny)\s+([^;\s]+);": "an allow-list with {0}: allow of the site",
+    r"\badd_header\s+(\S+)": "the header {0}: headers of the site",
+    r"\breturn\s+30[1278]\s+(\S+);": "a redirect to {0}: redirect, unless it is that to https, which is there anyway",
+}
+
+
+def lost(project: Any, kinds: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """``(file:line, service, what it said)`` of a proxy's own files that no site takes along."""
+    for name, service in project.services.items():
+        if kinds[name] != "proxy":
+            continue
+        for mount in service.get("volumes") or []:
+            path = Path(str(mount.get("source") or ""))
+            if mount.get("type") != "bind" or path.suffix != ".conf" or not path.is_file():
+                continue
+            for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+                for pattern, told in LOST.items():
+                    found = None if line.strip().startswith("#") else re.search(pattern, line)
+                    if found:
+                        yield f"{path.name}:{number}", name, told.format(found[1])
