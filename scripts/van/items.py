@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.landfall.vps.plugins.plugin_utils import dangers
+from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
 
 from scripts.van import asked, celery, files, kinds, secrets
 from scripts.van.commands import Commands
@@ -163,7 +164,7 @@ class Items:
                 one = {key: [value]} if holder is found else {"compose": {key: [value] if key == "devices" else value}}
                 try:
                     risks = list(dangers.found(one, name))
-                except dangers.ServiceError as error:
+                except ServiceError as error:
                     risks = [("", str(error))]
                 for switch, what in risks:
                     meant = f"if that is meant, add {switch} to app_allow and {value} to its {key}" if switch else ""
