@@ -28,6 +28,14 @@ top of the dashboard. Nothing in the files names a server.
 **Change one**: edit `dashboards/boards/<name>.py`, run `python -m dashboards`, commit both, run
 `ansible-playbook site.yml --tags <role>`. An edit in Grafana itself cannot be saved.
 
+**Your own**: export one as JSON and name the file in the inventory. It is loaded beside the others, as it is; data
+sources are `prometheus`, `loki` and `alertmanager` by their uids. A file that is no JSON, or whose uid is missing or
+another one's, is refused before anything changes.
+
+```yaml
+grafana_dashboard_files: ["{{ inventory_dir }}/dashboards/shop.json"]
+```
+
 **Prove them**: `python scripts/prove_dashboards.py --prometheus http://127.0.0.1:9090` executes every query of every
 panel and names those that return nothing. `dashboards/empties.yml` lists the ones that may be empty, and why.
 

@@ -36,6 +36,7 @@ EXPECTED = {
     "application",
     "per-tenant",
     "host",
+    "jobs",
     "containers",
     "logs",
     "loki",

@@ -107,6 +107,21 @@ def test_a_worker_may_have_jobs_too(tmp_path: Path) -> None:
         rolekit.component("celery", tmp_path, **more)
 
 
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({}, False),
+        ({"app_services": [{**WEB, "jobs": [{**JOB, "command": ["x"]}]}], "celery_enabled": False}, True),
+        ({"app_services": [{**WEB, "jobs": [{**JOB, "command": ["x"]}]}], "app_enabled": False}, False),
+        ({"celery_workers": [{"name": "w", "jobs": [{**JOB, "command": ["x"]}]}]}, True),
+        ({"celery_workers": [{"name": "w", "jobs": [{**JOB, "command": ["x"]}]}], "celery_enabled": "false"}, False),
+    ],
+)
+def test_the_dashboard_of_jobs_is_where_there_are_some(more: Dict[str, Any], shown: bool, tmp_path: Path) -> None:
+    found = rolekit.component("node_exporter", tmp_path, **more).contents
+    assert ("grafana/dashboards.d/node-exporter--jobs.json" in found) is shown
+
+
 def test_two_of_a_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="something else is named web-cleanup already"):
         component(tmp_path, {}, {})
