@@ -18,7 +18,19 @@ EXAMPLES: List[Dict[str, Any]] = [yaml.safe_load(text) for text in FENCE.findall
 OTHERS = ("jobs", "postgres", "proxy", "registries", "prometheus-setup", "dashboards")
 HASH = "$2b$05$abcdefghijklmnopqrstuu9xU3Bs1t7UJi2CdlkA6yWaGxAgRewK."
 PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
-VAULT = {"vault_bob": HASH, "vault_certificate": PEM, "vault_key": PEM.replace("CERTIFICATE", "PRIVATE KEY")}
+VAULT = {
+    "vault_bob": HASH,
+    "vault_certificate": PEM,
+    "vault_key": PEM.replace("CERTIFICATE", "PRIVATE KEY"),
+    "vault_slack_url": "https://hooks.slack.com/services/x",
+}
+
+
+GIVEN = {
+    "rules/shop.yml": "groups: []\n",
+    "scrapes/shop.yml": "scrape_configs: []\n",
+    "dashboards/shop.json": '{"uid": "shop"}',
+}
 
 
 def vault_of(text: str) -> Dict[str, str]:
@@ -44,6 +56,9 @@ def of_other_pages() -> List[Any]:
 def test_an_example_of_another_page_is_accepted(example: Dict[str, Any], page: str, tmp_path: Path) -> None:
     (tmp_path / "frontend" / "dist").mkdir(parents=True)
     (tmp_path / "frontend" / "dist" / "index.html").write_text("<h1>Shop</h1>")
+    for name, content in GIVEN.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
     # What an example takes for granted
     there: Dict[str, Any] = {
         "app_services": [
@@ -63,12 +78,18 @@ def test_an_example_is_accepted(example: Dict[str, Any], tmp_path: Path) -> None
     (tmp_path / "shop" / "Dockerfile").write_text("FROM scratch\n")
     (tmp_path / "web.env").write_text("A=1\n")
     vault = vault_of(PAGE)
-    unknown = set(example) - {name for role in ("app", "celery", "caddy", "postgres") for name in rolekit.options(role)}
+    for name, content in GIVEN.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    unknown = set(example) - {name for role in rolekit.role_names() for name in rolekit.options(role)}
     assert unknown == set()
     items = rolekit.options("app")["app_services"]["options"]
     for item in example["app_services"]:
         assert set(item) <= set(items), item
     assert inventories.faults(inventories.written(tmp_path, {**vault, **example})) == []
+    for role in ("prometheus", "grafana", "alertmanager"):
+        if any(name.startswith(role) for name in example):
+            inventories.rendered(tmp_path, role)
     rendered = rolekit.component("app", tmp_path, **example, **vault)
     names = {name for name, _service in rolekit.services(rendered)}
     assert all(any(name.startswith(item["name"]) for name in names) for item in example["app_services"])

@@ -20,8 +20,8 @@ IMAGES = (ROOT / ".cache/vps" / VPS / "images").read_text(encoding="utf-8").stri
 SPAN = prove_dashboards.Span(window=900, timeout=30)
 PATIENCE = 150.0  # s until the visits are through, scraped, and recorded by rules
 BOARDS = {
-    "alloy", "api-instrumentator", "celery", "containers", "database-redis", "host", "logs", "loki", "monitoring-stack",
-    "overview", "postgresql", "probes", "proxy", "slo",
+    "alloy", "api-instrumentator", "celery", "containers", "database-redis", "host", "jobs", "logs", "loki",
+    "monitoring-stack", "notices", "overview", "postgresql", "probes", "proxy", "slo",
 }  # fmt: skip
 # Metrics of its rules that are not there; each of these rules can fire by another of its parts
 UNSERVED = {
@@ -85,6 +85,7 @@ def test_every_rule_can_fire(
     assert {
         "HighAPIErrorRate", "SlowAPILatency", "AvailabilityBudgetBurnFast", "SiteErrorRateHigh", "CeleryTaskFailures",
         "CeleryWorkersMissing", "PostgresDown", "ScheduledJobFailed", "ScheduledJobLate", "ContainerMissing",
+        "NoticeNotCounted",
     } <= names  # fmt: skip
     queues = {rule["labels"].get("queue_name") for rule in found.rules if rule["name"] == "CeleryWorkersMissing"}
     assert queues == {"celery", "thumbnails"}
@@ -95,5 +96,5 @@ def test_failures_of_its_requests_and_tasks_are_told(host: Any, load: threading.
         found = probe.prometheus(host, "alerts")["alerts"]
         return {(one["labels"]["alertname"], one["labels"].get("service", "")) for one in found}
 
-    names = {"HighAPIErrorRate", "CeleryTaskFailures"}
+    names = {"HighAPIErrorRate", "CeleryTaskFailures", "NoticeNotCounted"}
     assert probe.eventually(lambda: names <= {name for name, _service in told()}, 120), told()

@@ -110,6 +110,15 @@ class Update:
     why: Optional[str] = None
 
 
+@dataclass(frozen=True)
+class Ships:
+    """Files of the controller that go where the role's own of their kind go; ``variable`` names them in messages."""
+
+    kind: str
+    files: List[str] = field(default_factory=list)
+    variable: str = ""
+
+
 RELOAD = {
     "mutually_exclusive": [["signal", "port", "exec"]],
     "required_one_of": [["signal", "port", "exec"]],
@@ -141,6 +150,7 @@ class Component:
     serves: List[Dict[str, Any]] = field(default_factory=list)
     saves: List[Dict[str, Any]] = field(default_factory=list)
     without: List[str] = field(default_factory=list)
+    ships: List[Ships] = field(default_factory=list)
     own_volumes: Any = False
     release: List[Release] = field(default_factory=list)
     releases: Optional[Releases] = None

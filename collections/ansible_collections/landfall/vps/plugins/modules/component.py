@@ -63,6 +63,25 @@ options:
         (C(config/…)) to place on the controller.
     type: dict
     default: {}
+  ships:
+    description: Files of the controller that go where the role's own of their kind go, as they are.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: Which kind, such as C(dashboards).
+        type: str
+        required: true
+      files:
+        description: Their places on the controller.
+        type: list
+        elements: str
+        default: []
+      variable:
+        description: Variable that names them, for messages.
+        type: str
+        default: ""
   check:
     description: >-
       Checkers, as argument lists or C({argv, service, user, data}), run in a throw-away container of the new image.

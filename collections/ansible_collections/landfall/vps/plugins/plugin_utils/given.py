@@ -1,9 +1,14 @@
-"""Files of configuration that an inventory gives: options ``files`` and ``folders`` of ``landfall.vps.component``."""
+"""Files that an inventory gives: options ``files``, ``folders`` and ``ships`` of ``landfall.vps.component``."""
 
 from __future__ import annotations
 
+import glob
 import os
-from typing import Any, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+from ansible_collections.landfall.vps.plugins.module_utils import dashboards
+
+BOARDS = "dashboards"
 
 
 class GivenError(ValueError):
@@ -26,6 +31,44 @@ def files(options: Mapping[str, Any]) -> Iterator[Tuple[str, bytes]]:
         for source in below(folder):
             with open(source, "rb") as handle:
                 yield "{0}/{1}".format(_place(relative), os.path.relpath(source, folder)), handle.read()
+
+
+def shipped(
+    options: Mapping[str, Any], roles_folder: str, destinations: Mapping[str, Sequence[str]]
+) -> Iterator[Tuple[str, str, bytes]]:
+    """(folder below the root, file name, content) of the files that go to who takes in their kind.
+
+    Dashboards are looked at beside those of all roles in ``roles_folder``. Raises GivenError, OSError.
+    """
+    for item in options.get("ships") or []:
+        told = "{0}: ".format(item["variable"]) if item.get("variable") else ""
+        contents: Dict[str, bytes] = {}
+        for path in item.get("files") or []:
+            if not os.path.isfile(path):
+                raise GivenError("{0}there is no file {1} on this machine".format(told, path))
+            with open(path, "rb") as handle:
+                contents[path] = handle.read()
+        names = [os.path.basename(path) for path in contents]
+        for path in contents:
+            if names.count(os.path.basename(path)) > 1:
+                raise GivenError("{0}{1}: another file has this name; rename one".format(told, path))
+            if item["kind"] == BOARDS and not path.endswith(".json"):
+                raise GivenError("{0}{1} must end in .json, or nobody would load it".format(told, path))
+        if item["kind"] == BOARDS and contents:
+            found = dashboards.faults(contents, _boards_of_roles(roles_folder))
+            if found:
+                raise GivenError(told + "; ".join(found))
+        for folder in destinations.get(item["kind"]) or []:
+            for path, content in contents.items():
+                yield folder, os.path.basename(path), content
+
+
+def _boards_of_roles(roles_folder: str) -> Dict[str, bytes]:
+    found = {}
+    for path in glob.glob(os.path.join(roles_folder, "*", "files", BOARDS, "*.json")):
+        with open(path, "rb") as handle:
+            found["roles/" + os.path.relpath(path, roles_folder)] = handle.read()
+    return found
 
 
 def below(folder: str) -> List[str]:

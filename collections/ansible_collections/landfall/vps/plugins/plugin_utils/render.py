@@ -241,8 +241,11 @@ def render(
     contents["{0}/compose.yaml".format(name)] = (compose_text.encode(), 0o644, 0)
 
     contents.update(_own_files(options, role_path, containers, render_text))
+    if destinations is None:
+        destinations = declared.destinations(os.path.dirname(role_path), lambda _role: False)
     try:
         contents.update({"{0}/{1}".format(name, at): (text, 0o644, 0) for at, text in given.files(options)})
+        own = list(given.shipped(options, os.path.dirname(role_path), destinations))
     except given.GivenError as error:
         raise RenderError(str(error)) from error
     named: Dict[str, Tuple[bytes, int, int]] = {}
@@ -268,8 +271,6 @@ def render(
         "landfall_expected_containers": sorted(set(containers) - set(meta.get("one_shots") or [])),
         "landfall_expected_jobs": own_jobs(meta["targets"], containers),
     }
-    if destinations is None:
-        destinations = declared.destinations(os.path.dirname(role_path), lambda _role: False)
     boards = tuple(destinations.get(BOARDS) or ())
     presence = os.path.join(shared, PRESENCE)
 
@@ -280,6 +281,8 @@ def render(
         _refuse_shipping(role_path, destinations)
     contents.update(_shipped(name, role_path, presence, destinations, content, options["without"]))
     _fit_dashboards(contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text, options["without"])
+    for folder, relative, text in own:  # as they are
+        contents[_drop_in(folder, name, relative)] = (text, 0o644, 0)
     contents.update(target_files(name, meta["targets"], destinations.get(TARGETS) or []))
     try:
         contents.update(timer_files.of(name, options.get("timers") or [], meta, containers, stack, destinations))
