@@ -14,7 +14,7 @@ IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
 SUITE ?= bookworm
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores collection installed clean-room bench docs clean
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -64,6 +64,9 @@ clean-room: ## CMD (all of CI by default) on a fresh clone in a minimal Debian: 
 
 cores: $(VENV) engine ## the controller's side on each ansible-core that is supported
 	PYTHONPATH=molecule python -m testbed.cores
+
+component: $(VENV) ## a role to begin from: make component NAME=whoami IMAGE=traefik/whoami:v1.11.0 PORT=8080 [ARGS='--path /health']
+	@python scripts/component.py '$(NAME)' --image '$(IMAGE)' --port '$(PORT)' $(ARGS)
 
 collection: $(VENV) ## build/landfall-vps-<version>.tar.gz, for ansible-galaxy: the same bytes from the same commit
 	@python scripts/collection.py

@@ -65,6 +65,12 @@ def component_names() -> List[str]:
     return [name for name in role_names() if (ROLES / name / "templates" / "compose.yaml.j2").exists()]
 
 
+def stack_names() -> List[str]:
+    """Those that site.yml deploys: a component of one's own may lie beside them without being part of the stack."""
+    site = (ROOT / "site.yml").read_text(encoding="utf-8")
+    return [name for name in component_names() if "{name: " + name + "," in site]
+
+
 @cache
 def _load(path: Path) -> Any:
     return DataLoader().load_from_file(str(path), trusted_as_template=True)

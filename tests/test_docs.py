@@ -171,7 +171,7 @@ def test_the_estimate_of_storage_adds_up() -> None:
 @cache
 def _limits(profile: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
-        names = rolekit.component_names()
+        names = rolekit.stack_names()
         stack = [rolekit.component(name, Path(folder), landfall_profile=profile) for name in names]
     return {n: s["mem_limit"] for one in stack if one.desired.present for n, s in rolekit.services(one)}
 

@@ -35,7 +35,7 @@ def _service(role: str, **more: Any) -> dict[str, Any]:
 
 def _targets(**more: Any) -> list[dict[str, Any]]:
     """All scrape targets of the stack."""
-    rendered = [rolekit.component(role, Path(_FOLDER.name), **more) for role in rolekit.component_names()]
+    rendered = [rolekit.component(role, Path(_FOLDER.name), **more) for role in rolekit.stack_names()]
     return [target for one in rendered if one.desired.present for target in rolekit.targets(one)]
 
 

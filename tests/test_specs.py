@@ -163,7 +163,8 @@ def test_site_runs_the_checking_role_first_and_every_role_once() -> None:
     imports = [task["ansible.builtin.import_role"] for task in tasks]
     names = [item["name"] for item in imports]
     assert (names[0], names[-1]) == ("landfall", "verify")
-    assert sorted(names) == rolekit.role_names()
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(rolekit.role_names()), "a component of one's own may be in no site.yml"
     assert {item["rolespec_validate"] for item in imports} == {False}
     assert [task.get("tags") for task in tasks] == [None, *names[1:]]
 
