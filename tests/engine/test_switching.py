@@ -5,13 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import lease, records, rotation, sockets, switching, trip
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    lease,
+    records,
+    rotation,
+    sockets,
+    switching,
+    trip,
+    watching,
+)
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
@@ -206,6 +216,56 @@ def test_streams_that_never_end_are_cut_off_and_told(world: Rotating) -> None:
     assert "1 connection of web still in use after 0 s was cut off" in told["notes"], told["notes"]
     assert "1 connection of web-next still in use after 0 s was cut off" in told["notes"]
     assert world.state["web"]["image"] == "x:2" and clean(world)
+
+
+@pytest.mark.parametrize(
+    ("ails", "errors", "said"),
+    [
+        ("container web-next became unhealthy", 0, "became unhealthy"),
+        ("", 10, r"10 of 50 requests \(20.0 %\) were answered with 5xx, before it were 1.0 %"),
+        ("", 2, ""),
+    ],
+)
+def test_a_release_is_watched_while_the_old_one_is_still_there(
+    world: Rotating, monkeypatch: pytest.MonkeyPatch, ails: str, errors: int, said: str
+) -> None:
+    before = world.state["web"]
+    read = iter([watching.Figures(1000, 10)] * 2 + [watching.Figures(1050, 10 + errors)] * 2000)
+    monkeypatch.setattr(watching, "figures", lambda *_arguments: next(read))
+    monkeypatch.setattr(watching, "ailing", lambda *_arguments: ails)
+    monkeypatch.setattr(switching, "pause", lambda _seconds: time.sleep(0.01))
+    world.patient = True
+    one = wanted(world, "x:2", drain=0.01, watch=0.1, error_ratio=0.05, min_requests=20)
+    told = world.watched(lambda: deploy(world, one))
+    assert bool(told.get("failed")) == bool(said) and clean(world)
+    if said:
+        assert re.search("0.0 s after requests were sent to it: .*" + said, told["msg"]), told["msg"]
+        assert world.state["web"] is before and "was not touched and serves" in told["undone"]
+
+
+def test_what_visitors_get_is_read_from_the_proxy() -> None:
+    names = {"answers": "d_count", "first_byte": "f_bucket"}
+    text = """# HELP d_count x
+d_count{code="200",handler="subroute",host="shop.test",method="GET"} 90
+d_count{code="502",handler="subroute",host="shop.test",method="GET"} 6
+d_count{code="500",handler="subroute",host="shop.test",method="POST"} 4
+d_count{code="500",handler="subroute",host="other.test",method="GET"} 1000
+f_bucket{code="200",host="shop.test",le="0.1"} 90
+f_bucket{code="200",host="shop.test",le="1"} 96
+f_bucket{code="200",host="shop.test",le="+Inf"} 100
+"""
+    found = watching.parsed(text, names, ["shop.test"])
+    assert (found.requests, found.errors, found.ratio, found.latency) == (100, 10, 0.1, 1.0)
+    later = watching.parsed(text.replace("} 90", "} 190"), names, ["shop.test"]).since(found)
+    assert (later.requests, later.errors) == (100, 0)
+    none = watching.Figures()
+    assert (none.ratio, none.latency) == (0, 0)
+    limits = {"error_ratio": 0.05, "latency": 0.5, "min_requests": 100}
+    assert "10 of 100 requests (10.0 %)" in watching.condemned(none, found, limits)
+    assert "longer than 0.5 s to begin, before it were 0 s" in watching.condemned(none, found, limits)
+    assert watching.condemned(found, found, limits) == "", "it was so before"
+    assert watching.condemned(none, found, {**limits, "min_requests": 101}) == ""
+    assert watching.condemned(none, found, {"error_ratio": 0, "latency": 0}) == ""
 
 
 def test_without_a_proxy_that_knows_both_it_is_replaced_in_place(

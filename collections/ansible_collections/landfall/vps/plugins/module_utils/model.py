@@ -107,6 +107,10 @@ class Update:
     order: Literal["stop-first", "start-first"] = "stop-first"
     proxied: bool = False
     drain: int = 30
+    watch: int = 0
+    error_ratio: float = 0.05
+    latency: float = 0.0
+    min_requests: int = 20
     why: Optional[str] = None
 
 

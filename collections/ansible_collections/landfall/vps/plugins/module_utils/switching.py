@@ -18,12 +18,12 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.module_utils import progress, records
+from ansible_collections.landfall.vps.plugins.module_utils import progress, records, watching
 from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed, Project
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.journal import Journal
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, prove
-from ansible_collections.landfall.vps.plugins.module_utils.rotation import Rotation
+from ansible_collections.landfall.vps.plugins.module_utils.rotation import Rotation, pause
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
 START_FIRST = "start-first"
@@ -32,6 +32,7 @@ PROJECT_SUFFIX = "__next"
 """No other project of a stack has two underscores."""
 STANDBY_LABEL = "org.landfall.standby"
 DRAIN = 30.0  # seconds
+LOOK = 1.0  # seconds
 CUT_OFF = 5
 """Seconds that a container may take to end once what it has in flight is not waited for any more."""
 FILE = "standby-{0}.yaml"
@@ -173,7 +174,10 @@ class Switch:
                 work()
                 return self.told
             if self.rotated:
+                before = self._figures()
                 self._timed("switched", self._switch)
+                self._timed("watched", lambda: self._watch(before))
+                self._timed("drained", self._drain)
         touched(self.store)
         self._timed("replaced", lambda: self._replace(work))
         self.told.append("{0} started first: {1}".format(self.standby_service, ", ".join(self._took)))
@@ -212,7 +216,27 @@ class Switch:
         if self.rotation.add(self.standby_service):
             self.rotation.settle(self.standby_service)
         self.rotation.take_out(self.service)
-        self._drain()
+        self.rotation.settle(self.service)
+
+    def _figures(self) -> watching.Figures:
+        return watching.figures(self.docker, self.network, self.rotation.proxies, self.service)
+
+    def _watch(self, before: watching.Figures) -> None:
+        """Look at what visitors get from now on, for as long as the record asks. Raises Unproven with the figures.
+
+        The version before still runs, and is sent requests again at once.
+        """
+        update = self.record["meta"]["update"]
+        begun = self._figures() if update.get("watch") else before
+        end = time.monotonic() + float(update.get("watch") or 0)
+        while time.monotonic() < end:
+            since = self._figures().since(begun)
+            self._say("watching {0}: {1:.0f} requests".format(self.standby_service, since.requests))
+            why = watching.ailing(self.docker, self.standby) or watching.condemned(before, since, update)
+            if why:
+                took = update["watch"] - (end - time.monotonic())
+                raise Unproven("{0} s after requests were sent to it: {1}".format(round(took, 1), why))
+            pause(LOOK)
 
     def _drain(self) -> None:
         """Wait until the one that is out of rotation has answered all."""

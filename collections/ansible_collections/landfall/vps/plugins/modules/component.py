@@ -269,6 +269,23 @@ options:
         description: Seconds that requests in flight are waited for before they are cut off.
         type: int
         default: 30
+      watch:
+        description: >-
+          Seconds that a new version is watched for after requests are sent to it and before the old one is touched.
+        type: int
+        default: 0
+      error_ratio:
+        description: Share of 5xx, beyond that of before, for which it is switched back meanwhile; 0 asks for nothing.
+        type: float
+        default: 0.05
+      latency:
+        description: Seconds that 5 of 100 answers may take to begin; 0 asks for nothing.
+        type: float
+        default: 0.0
+      min_requests:
+        description: Requests below which neither is judged.
+        type: int
+        default: 20
       why:
         description: Why it is replaced in place, where one might expect otherwise.
         type: str

@@ -64,6 +64,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     trip,
     units,
     verify,
+    watching,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
@@ -120,6 +121,7 @@ CHANGE = (
     timers,
     handover,
     rotation,
+    watching,
     switching,
     rollout,
     applying,

@@ -41,12 +41,14 @@ def obstacle(item: Mapping[str, Any], told: str) -> str:
 def update_of(item: Mapping[str, Any], told: str, proxied: bool, settings: Mapping[str, Any]) -> Dict[str, Any]:
     """Option ``update`` of a service's component. ``proxied``: whether the proxy leads to it.
 
-    ``settings``: ``drain`` in seconds. Raises ServiceError for an order that cannot be.
+    ``settings``: ``drain`` (seconds), ``watch`` (what ``update`` says of that). Raises ServiceError for an order that
+    cannot be.
     """
     asked, count = item.get("update_order"), int(item.get("replicas") or 1)
     if asked and asked not in ORDERS:
         raise ServiceError("{0}: update_order is {1}; it must be {2}".format(told, asked, " or ".join(ORDERS)))
     common = {"order": START_FIRST, "proxied": bool(item.get("port")), "drain": int(settings.get("drain") or 30)}
+    common.update(settings.get("watch") or {} if item.get("port") else {})
     if count > 1:
         return common if proxied or asked == START_FIRST else {}
     if asked == STOP_FIRST:

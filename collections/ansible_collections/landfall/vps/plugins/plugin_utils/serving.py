@@ -27,8 +27,8 @@ KINDS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
     # A folder with *.prom files in which backups report their last success
     "backups": (("folder", "metric"), ()),
     # Who sends requests to the services ``upstreams`` unless a mark in ``folder`` says otherwise, and looks there once
-    # in ``settle`` seconds
-    "proxy": (("folder", "upstreams", "settle"), ()),
+    # in ``settle`` seconds; ``sites`` are the names that lead to each, with labels host, code and le in ``metrics``
+    "proxy": (("folder", "upstreams", "settle"), ("sites", "metrics")),
 }
 """Kind of API to the keys that an item must have and those that it may have, beside api and service."""
 
