@@ -88,6 +88,7 @@ def placed(folder: Path, **variables: Any) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             text = content.replace(b"/etc/caddy", str(folder / "caddy/config").encode())
             text = text.replace(b"/run/secrets", str(folder / "caddy/secrets").encode())
+            text = text.replace(b"/etc/rotation", str(folder / "rotation").encode())
             target.write_bytes(text.replace(b" /srv/", f" {folder}/srv/".encode()))
     return folder / "caddy/config/Caddyfile"
 
@@ -116,14 +117,16 @@ class Answer:
 
 
 class Proxy:
-    """A running Caddy with these variables of its role."""
+    """A running Caddy with these variables of its role; ``instead`` are texts of its file and what stands for them."""
 
-    def __init__(self, folder: Path, **variables: Any) -> None:
+    def __init__(self, folder: Path, instead: dict[str, str] | None = None, **variables: Any) -> None:
         self.port, self.plain = free_port(), free_port()
         place = placed(folder, **variables)
         text = place.read_text("utf-8")
         text = text.replace("admin localhost:2019", f"admin off\n\thttps_port {self.port}\n\thttp_port {self.plain}")
-        place.write_text(text.replace(":9180", f":{free_port()}"), "utf-8")
+        for old, new in {":9180": f":{free_port()}", ":9181": f":{free_port()}", **(instead or {})}.items():
+            text = text.replace(old, new)
+        place.write_text(text, "utf-8")
         environment = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
         caddy = programs.from_debian("caddy", "caddy")
         self.log = (folder / "caddy.log").open("wb")

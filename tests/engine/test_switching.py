@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import (
     lease,
     records,
+    room,
     rotation,
     sockets,
     switching,
@@ -34,6 +35,9 @@ EDGE = {
 SERVES: Dict[str, Any] = {"api": "proxy", "service": "edge", "folder": "rotation", "settle": 1}
 
 
+ROOM = room.missing
+
+
 class Rotating(World):
     """A world with a proxy that looks at its marks from time to time, and so may still believe what was there before.
 
@@ -49,6 +53,10 @@ class Rotating(World):
         self.watching = False
         self.visitors = {"web": 0, "web-next": 0}
         self.broken: List[str] = []
+        self.died: Set[str] = set()
+        """Containers that served when they were proven, and do no more."""
+        self.short = ""
+        """Why there is no room for a second container."""
         self.patient = False
         """Whether visitors have streams that never end."""
 
@@ -65,6 +73,10 @@ class Rotating(World):
     def containers(self) -> Dict[str, Dict[str, Any]]:
         found = super().containers()
         return {name: {**one, "health": "healthy" if self.serves(name) else "unhealthy"} for name, one in found.items()}
+
+    def inspect(self, name: str) -> Dict[str, Any]:
+        status = "running" if name in self.state and self.serves(name) and name not in self.died else "exited"
+        return {"State": {"Status": status, "ExitCode": 3}, "RestartCount": 0}
 
     def is_sick(self, name: str) -> bool:
         return (name, self.state[name]["image"]) in self.sick
@@ -168,6 +180,7 @@ def made(place: Path, patch: pytest.MonkeyPatch, upstreams: Optional[List[str]] 
     world = Rotating(place / "root", ["web", "web-next"] if upstreams is None else upstreams)
     install(world, patch)
     patch.setattr(rotation, "pause", world.pause)
+    patch.setattr(room, "missing", lambda _docker, _container: world.short)
     patch.setattr(rotation, "connections", world.connections)
     patch.setattr(switching, "prove", world.prove)
     edge = request(world.root, "edge", EDGE, "e", reloads=False, drop_ins={"rotation": {}})
@@ -191,7 +204,7 @@ def clean(world: Rotating) -> bool:
 def test_the_new_version_serves_before_the_old_one_is_touched(world: Rotating) -> None:
     told = world.watched(lambda: deploy(world, wanted(world, "x:2")))
     assert told["action"] == "recreated" and not told.get("failed"), told
-    assert any("web-next started first: ready after" in note for note in told["notes"]), told["notes"]
+    assert any("web-next started first: ready " in note for note in told["notes"]), told["notes"]
     assert world.state["web"]["image"] == "x:2" and clean(world)
 
 
@@ -241,6 +254,34 @@ def test_a_release_is_watched_while_the_old_one_is_still_there(
     if said:
         assert re.search("0.0 s after requests were sent to it: .*" + said, told["msg"]), told["msg"]
         assert world.state["web"] is before and "was not touched and serves" in told["undone"]
+
+
+def test_one_that_dies_while_the_old_one_is_drained_is_undone(world: Rotating) -> None:
+    world.died = {"web-next"}
+    before = world.state["web"]
+    told = world.watched(lambda: deploy(world, wanted(world, "x:2")))
+    assert "after it was let in: container web-next ended with exit code 3" in told["msg"], told
+    assert world.state["web"] is before and clean(world)
+
+
+def test_where_memory_is_short_it_is_replaced_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = made(tmp_path, monkeypatch)
+    world.short = "a second container needs some 320 MB of memory, and 100 MB are free"
+    told = deploy(world, wanted(world, "x:2"))
+    assert told["notes"] == ["web was replaced in place: " + world.short] and clean(world)
+
+
+def test_memory_is_what_the_kernel_can_give_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = {"memory_stats": {"usage": 300 << 20, "stats": {"inactive_file": 100 << 20}}}
+    docker: Any = SimpleNamespace(json=lambda _method, _path: stats)
+    for free, said in (
+        (400, ""),
+        (200, "a second container needs some 314 MB of memory, and 200 MB are free"),
+        (0, ""),
+    ):
+        text = f"MemTotal: 8 kB\nMemAvailable:   {free * 1024} kB\n"
+        monkeypatch.setattr(room, "read_text", lambda _path, text=text: text)
+        assert ROOM(docker, "web") == said
 
 
 def test_what_visitors_get_is_read_from_the_proxy() -> None:

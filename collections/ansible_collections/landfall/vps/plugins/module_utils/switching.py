@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.module_utils import progress, records, watching
+from ansible_collections.landfall.vps.plugins.module_utils import progress, records, room, watching
 from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed, Project
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.journal import Journal
@@ -135,8 +135,12 @@ class Switch:
         if runs and not switch.rotated and update.get("proxied"):
             form = "{0} was replaced in place: no proxy here leads to {1} as well yet"
             return None, [form.format(switch.service, switch.standby_service)]
-        if not runs and not switch._alone(there):
-            return None, []
+        if not switch._alone(there):
+            if not runs:
+                return None, []
+            short = room.missing(docker, switch.container)
+            if short:
+                return None, ["{0} was replaced in place: {1}".format(switch.service, short)]
         records.write_whole(switch.project.file, (standby_of(record) or {})["compose"])
         return switch, []
 
@@ -178,6 +182,7 @@ class Switch:
                 self._timed("switched", self._switch)
                 self._timed("watched", lambda: self._watch(before))
                 self._timed("drained", self._drain)
+                self._refuse_ailing()
         touched(self.store)
         self._timed("replaced", lambda: self._replace(work))
         self.told.append("{0} started first: {1}".format(self.standby_service, ", ".join(self._took)))
@@ -186,7 +191,7 @@ class Switch:
     def _timed(self, what: str, work: Callable[[], None]) -> None:
         started = time.monotonic()
         work()
-        self._took.append("{0} after {1:.1f} s".format(what, time.monotonic() - started))
+        self._took.append("{0} {1:.1f} s".format(what, time.monotonic() - started))
 
     def _say(self, what: str) -> None:
         progress.say(self.store.name, what)
@@ -237,6 +242,12 @@ class Switch:
                 took = update["watch"] - (end - time.monotonic())
                 raise Unproven("{0} s after requests were sent to it: {1}".format(round(took, 1), why))
             pause(LOOK)
+
+    def _refuse_ailing(self) -> None:
+        """Nothing is touched while the one that is to serve meanwhile does not. Raises Unproven."""
+        why = watching.ailing(self.docker, self.standby)
+        if why:
+            raise Unproven("after it was let in: {0}".format(why))
 
     def _drain(self) -> None:
         """Wait until the one that is out of rotation has answered all."""

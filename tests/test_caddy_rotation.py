@@ -1,0 +1,76 @@
+"""Who is sent requests: the real proxy with what its role renders, and the marks that the engine makes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import caddykit, rolekit
+
+WEB = {"name": "web", "image": "x/web:1", "port": 8000, "health": "/health"}
+INTERVAL = 2.5  # seconds, in which it has looked at each mark
+ASKED = 12
+
+
+@contextlib.contextmanager
+def proxied(folder: Path, **site: Any) -> Iterator[tuple[caddykit.Proxy, int, int]]:
+    """A proxy that leads to ``web``, and the ports of that and of its standby; they are called by addresses here."""
+    (folder / "rotation").mkdir()
+    with caddykit.upstream() as own, caddykit.upstream() as standby:
+        instead = {"web-next:8000": f"localhost:{standby}", "web:8000": f"127.0.0.1:{own}"}
+        sites = [{"host": caddykit.SHOP, "upstreams": ["web:8000"], **site}]
+        found = caddykit.Proxy(folder, instead, caddy_sites=sites, app_services=[WEB])
+        try:
+            time.sleep(INTERVAL)
+            yield found, own, standby
+        finally:
+            found.close()
+
+
+def answering(proxy: caddykit.Proxy) -> set[int]:
+    return {proxy.ask("/").said["server"] for _ in range(ASKED)}
+
+
+@pytest.mark.parametrize("site", [{}, {"health": "/health"}], ids=["no health", "health"])
+def test_marks_say_who_is_sent_requests(site: dict[str, Any], tmp_path: Path) -> None:
+    own_out, standby_in = tmp_path / "rotation/127.0.0.1.out", tmp_path / "rotation/localhost.in"
+    with proxied(tmp_path, **site) as (proxy, own, standby):
+        assert answering(proxy) == {own}, "the standby is none of those that are asked"
+        standby_in.touch()
+        time.sleep(INTERVAL)
+        assert answering(proxy) == {own, standby}
+        own_out.touch()
+        time.sleep(INTERVAL)
+        assert answering(proxy) == {standby}
+        own_out.unlink()
+        time.sleep(INTERVAL)
+        standby_in.unlink()
+        time.sleep(INTERVAL)
+        assert answering(proxy) == {own}
+
+
+def test_the_proxy_declares_whom_it_leads_to(tmp_path: Path) -> None:
+    services = [WEB, {**WEB, "name": "wiki", "volumes": ["wiki:/data"]}, {**WEB, "name": "api", "replicas": 2}]
+    sites = [
+        {"host": "shop.example.org", "upstreams": ["web:8000"], "aliases": ["www.example.org"]},
+        {"host": "api.example.org", "upstreams": ["api-1:8000", "api-2:8000"]},
+        {"host": "wiki.example.org", "upstreams": ["wiki:8000"]},
+    ]
+    rendered = rolekit.component("caddy", tmp_path, caddy_sites=sites, app_services=services)
+    (found,) = [item for item in rendered.desired.meta["serves"] if item["api"] == "proxy"]
+    assert found["upstreams"] == ["api-1", "api-2", "web", "web-next"]
+    assert found["sites"]["web"] == ["shop.example.org", "www.example.org"]
+    text = rolekit.text(rendered, "caddy/config/Caddyfile")
+    assert "reverse_proxy wiki:8000 {" in text and "reverse_proxy api-1:8000 api-2:8000 {" in text
+    assert text.count("health_upstream 127.0.0.1:9181") == 2 and "header Landfall-Upstream web-next:8000" in text
+
+
+def test_without_a_service_that_is_rotated_there_is_no_such_block(tmp_path: Path) -> None:
+    rendered = rolekit.component("caddy", tmp_path, caddy_grafana_host="grafana.example.org")
+    assert "9181" not in rolekit.text(rendered, "caddy/config/Caddyfile")
+    assert [item["api"] for item in rendered.desired.meta["serves"]] == ["maintenance"]
