@@ -257,8 +257,7 @@ def render(
         named[path] = contents[path] = (owned["content"].encode(), 0o400, int(owned["uid"]))
 
     meta = complete(options, containers, node, stack.prefix)
-    meta.update(identity)
-    meta["volumes"] = _volumes(document, compose_source, stack.external_volumes)
+    meta.update(identity, volumes=_volumes(document, compose_source, stack.external_volumes))
     try:
         meta.update(saving.described(options.get("saves") or [], containers, document))
     except saving.SavesError as error:
