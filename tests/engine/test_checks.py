@@ -214,8 +214,6 @@ def test_a_secret_set_to_nothing_is_refused_by_its_name(name: str, value: Any) -
 
 def test_a_secret_that_may_be_absent_may_be_empty() -> None:
     assert specs.empty_secrets(REAL["alertmanager"], {"alertmanager_heartbeat_url": ""}) == []
-    # A default that has a value only where another role is there
-    assert specs.empty_secrets(REAL["redis"], {"redis_backup_password": ""}) == []
     nobody = {"redis_exporter_password": "", "redis_exporter_user": ""}
     assert specs.empty_secrets(REAL["redis_exporter"], nobody) == [], "a Redis without users"
     assert specs.empty_secrets(REAL["redis"], {}) == [] == specs.empty_secrets(REAL["redis"], {"redis_password": "x"})

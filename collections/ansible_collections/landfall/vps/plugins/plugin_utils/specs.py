@@ -17,8 +17,6 @@ FILLED = "filled"  # our own mark in a spec: the role has a value for this secre
 EMPTY = ('""', "''", "~", "null")
 OF_FILTER = re.compile(r"The filter plugin '[^']+' failed: ((\w+)\b.*)", re.DOTALL)
 DEFAULTS = os.path.join("defaults", "main.yml")
-MAYBE = "else ''"
-"""In a default that has a value only where something else is there."""
 SPEC = os.path.join("meta", "argument_specs.yml")
 
 
@@ -43,12 +41,8 @@ def _with_value(path: str, names: Iterable[str]) -> List[str]:
         return []
     with open(path, encoding="utf-8") as handle:
         text = handle.read()
-    found = [
-        # The whole value: up to the next line that is not indented
-        (name, re.search(r"^{0}:[ \t]*(\S.*(?:\n[ \t]+.*)*)$".format(re.escape(name)), text, re.MULTILINE))
-        for name in names
-    ]
-    return [name for name, match in found if match and match.group(1).strip() not in EMPTY and MAYBE not in match[1]]
+    found = [(name, re.search(r"^{0}:[ \t]*(\S.*)$".format(re.escape(name)), text, re.MULTILINE)) for name in names]
+    return [name for name, match in found if match and match.group(1).strip() not in EMPTY]
 
 
 def empty_secrets(spec: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> List[str]:
