@@ -10,7 +10,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import 
 
 WEB: Dict[str, Any] = {"name": "web", "image": "x/web:1", "port": 8000, "health": "/health"}
 SETTINGS: Dict[str, Any] = {
-    "group": "app", "uid": 10001, "cpus": 1, "memory": "1m", "proxied": ["web", "web-1", "web-2"], "drain": 30,
+    "group": "app", "uid": 10001, "cpus": 1, "memory": "64m", "proxied": ["web", "web-1", "web-2"], "drain": 30,
 }  # fmt: skip
 FIRST = {"order": "start-first", "proxied": True, "drain": 30}
 
@@ -26,7 +26,7 @@ def test_what_the_proxy_leads_to_starts_first() -> None:
     assert update({"update_order": "start-first"}, proxied=[]) == FIRST
     assert update({"update_order": "stop-first"}) is None
     assert update({"replicas": 2}) == FIRST and update({"replicas": 2}, proxied=[]) is None
-    assert update({"volumes": ["static:/srv:ro", "/etc/ssl:/etc/ssl"]}) == FIRST
+    assert update({"volumes": ["static:/srv:ro", "/etc/ssl:/etc/ssl:ro"]}) == FIRST
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,13 @@ def test_workers_start_first_and_beat_does_not() -> None:
         "code_variable": "celery_app", "service": "web", "image": "y:1", "reference_image": "y:1",
         "reference_code": "landfall_app.worker", "services": [{**WEB, "volumes": ["data:/data"]}], "uid": 1,
         "concurrency": 1, "grace": 60, "task_time_limit": 1, "visibility_timeout": 3600, "shutdown": "warm",
-        "log_level": "INFO", "beat_enabled": True, "beat_cpus": 1, "beat_memory": "1m",
+        "log_level": "INFO", "beat_enabled": True, "beat_cpus": 1, "beat_memory": "64m",
         "metrics_variable": "PORT",
     }  # fmt: skip
     items = workers.as_services([{"name": "worker"}, {"name": "slow", "update_order": "stop-first"}], settings)
-    made = services.expand(items, "celery_workers", {**SETTINGS, "group": "celery", "proxied": []})
+    made = services.expand(
+        items, "celery_workers", {**SETTINGS, "group": "celery", "proxied": [], "needs": {"web": "app-web"}}
+    )
     assert {one["name"]: one.get("update") for one in made["components"]} == {
         "celery-worker": {"order": "start-first", "proxied": False, "drain": 30},
         "celery-slow": None,
