@@ -23,7 +23,7 @@ from .paths import CACHE, ROOT, TestbedError
 
 HOME = CACHE / "stages"
 # The longest first: whoever waits for it then waits least. What is not named here comes after, by name.
-LONGEST = ("default", "update", "services")
+LONGEST = ("default", "update", "release", "services")
 SMOKE = "smoke"  # what `make check` deploys; the others deploy more
 BESIDE = 4  # stages at once, where there are as many cores
 GIGABYTES = 5  # memory of a stage: a VPS with the whole stack, and the tests that ask it
