@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.landfall.vps.plugins.module_utils import host, records, trip
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.engine.world import World, install, request
 
@@ -100,3 +103,14 @@ def test_a_full_disk_leaves_the_record_of_before(tmp_path: Path, monkeypatch: py
         records.write(str(tmp_path), "web", {**WHOLE, "proven": False})
     assert records.load(str(tmp_path), "web") == WHOLE
     assert sorted(p.name for p in (tmp_path / ".state").iterdir()) == ["web.json"]
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+@example(text="日本 🚀 é")
+@example(text="a\u2028b\u0085c\ufeffd\x7fe")
+def test_what_compose_is_handed_means_what_was_written(text: str) -> None:
+    """An emoji in the environment stopped a worker that started first: JSON writes it as a pair, YAML has none."""
+    value = {"services": {"web-next": {"environment": {"T": text}}}}
+    written = records.as_compose(value)
+    assert yaml.safe_load(written) == json.loads(written) == value
+    written.encode("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 STATE_DIR = ".state"
@@ -93,12 +94,19 @@ def load_all(root: str) -> Tuple[Dict[str, Dict[str, Any]], Dict[str, str]]:
     return good, bad
 
 
-def write_whole(path: str, value: Mapping[str, Any]) -> None:
+def as_compose(value: Any) -> str:
+    """JSON that Compose reads as what it is: YAML has no pairs of surrogates, and folds what it takes for line ends."""
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda one: "\\u{0:04x}".format(ord(one.group())), text)
+
+
+def write_whole(path: str, value: Mapping[str, Any], form: Optional[Callable[[Any], str]] = None) -> None:
     """Write JSON so that a reader finds the old text or the new one. Raises OSError when the disk refuses."""
+    text = form(value) if form else json.dumps(value, sort_keys=True, indent=1)
     temporary = path + ".new"
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
-            json.dump(value, handle, sort_keys=True, indent=1)
+            handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)

@@ -7,7 +7,6 @@ with containers of ``run``, unless it removes the whole component.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import time
@@ -18,7 +17,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import applying, comp
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, demultiplex
 from ansible_collections.landfall.vps.plugins.module_utils.host import records
 from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock, Locked
-from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
+from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, as_compose
 from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
@@ -66,7 +65,7 @@ def begin(root: str, service: str, argv: List[str], entrypoint: List[str], run: 
         path = os.path.join(root, STATE_DIR, "{0}.run.new".format(container))
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
-                json.dump({"services": {name: changes}}, handle)
+                handle.write(as_compose({"services": {name: changes}}))
             applying.project_of(Store(root, component), record).start_apart(name, container, argv, path)
         finally:
             if os.path.lexists(path):

@@ -141,7 +141,7 @@ class Switch:
             short = room.missing(docker, switch.container)
             if short:
                 return None, ["{0} was replaced in place: {1}".format(switch.service, short)]
-        records.write_whole(switch.project.file, (standby_of(record) or {})["compose"])
+        records.write_whole(switch.project.file, (standby_of(record) or {})["compose"], records.as_compose)
         return switch, []
 
     def helper(self, meta: Mapping[str, Any]) -> Dict[str, Any]:
