@@ -84,6 +84,7 @@ SAY: dict[str, Any] = {"name": "Say something", "ansible.builtin.debug": {"msg":
 NEVER = {**SAY, "when": "one_level == 99"}
 ASKS = {**SAY, "when": "not_registered_yet is changed"}
 NOTIFIES = {**SAY, "changed_when": True, "notify": "Heard", "when": "one_level == 99"}
+REFUSED = "{{ '' | landfall.vps.refuse_unless(false, 'one_level: is no level; write 1') }}"
 CASES: dict[str, dict[str, Any]] = {
     "nothing differs": {"tasks": [ONE]},
     "new": {"tasks": [ONE], "deployed": False},
@@ -101,6 +102,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a component in a loop": {"tasks": [{"ansible.builtin.import_role": {"name": "looped"}}]},
     "a refusal": {"tasks": [{**ONE, "vars": {"one_level": "{{ undefined_yet }}"}}]},
     "a refusal after somebody's task": {"tasks": [SAY, {**ONE, "vars": {"one_level": "{{ undefined_yet }}"}}]},
+    "a refused value after somebody's task": {"tasks": [SAY, {**ONE, "vars": {"one_level": REFUSED}}]},
     "off": {"tasks": [{**ONE, "vars": {"one_enabled": False}}], "deployed": False},
     "verified in the same play": {"tasks": [ONE, {"name": "Verify", "landfall.vps.verify": {}}]},
 }
@@ -187,6 +189,9 @@ def test_what_does_not_render_refuses_the_run_unless_somebody_s_task_may_bring_i
     assert not seen["a refusal after somebody's task"]["faults"]
     assert "undefined_yet" in seen["a refusal after somebody's task"]["later"]["one"]
     assert "loops" in seen["a component in a loop"]["later"]["looped"]
+    # No task can make a value right that is refused: on a new VPS the engine would be installed before it is told
+    found = seen["a refused value after somebody's task"]
+    assert not found["later"] and "one_level: is no level; write 1" in found["faults"][0]
 
 
 # -- the table ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.landfall.vps.plugins.plugin_utils import remote, seam
+from ansible_collections.landfall.vps.plugins.plugin_utils import compiled, remote, seam
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "collections/ansible_collections/landfall/vps/plugins"
@@ -180,9 +180,9 @@ def test_only_what_roles_themselves_say_is_kept_compiled(tmp_path: Path, monkeyp
         def set_bucket(self, _bucket: Bucket) -> None:
             pass
 
-    monkeypatch.setattr(seam, "_cache", lambda _settings: Cache())
+    monkeypatch.setattr(compiled, "cache", lambda _settings: Cache())
     monkeypatch.setattr(seam, "_COMPILED", {})
-    monkeypatch.setattr(seam, "_KEPT", [])
+    monkeypatch.setattr(compiled, "_KEPT", [])
     texts = {"roles/redis/defaults/main.yml": "own", "roles-of-mine/x.yml": "beside", "inventory/vault.yml": "secret"}
     values = {}
     for place, word in texts.items():
@@ -190,7 +190,7 @@ def test_only_what_roles_themselves_say_is_kept_compiled(tmp_path: Path, monkeyp
         path.parent.mkdir(parents=True)
         path.write_text(f"{word}: '{{{{ \"{word}\" | upper }}}}'\n")
         values.update(seam.load_trusted(DataLoader(), str(path)))
-    seam.keep_texts_below(str(tmp_path / "roles"))
+    compiled.keep_texts_below(str(tmp_path / "roles"))
     for _run in range(2):
         seam._COMPILED.clear()
         templar = seam.templar_with(seam.fresh_templar(), values)

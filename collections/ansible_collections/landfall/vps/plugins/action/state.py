@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership, units
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
     claims,
+    compiled,
     foresight,
     formats,
     preflight,
@@ -73,7 +74,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if unknown:
             raise AnsibleActionFail("landfall.vps.state: unknown option {0}".format(", ".join(unknown)))
         python = interpreter(task_vars, self)
-        seam.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
+        compiled.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             # The connection waits for the VPS most of the time, which is enough to check the inventory
             reading = pool.submit(

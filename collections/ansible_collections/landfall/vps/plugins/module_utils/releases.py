@@ -63,7 +63,8 @@ def begin(root: str, wanted: Mapping[str, Any], run: str, who: str) -> Release:
         groups = {group for release in release_list.load_all(root) for group in release["groups"]}
         found = {
             "format": FORMAT,
-            "name": wanted["name"],
+            # By the name that it will have, so that all its trips are told of as one
+            "name": _free_name(root, {"base": wanted["name"]}),
             "base": wanted["name"],
             "given": bool(wanted.get("given")),
             "commit": str(wanted.get("commit") or ""),

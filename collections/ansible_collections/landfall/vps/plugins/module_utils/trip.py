@@ -214,7 +214,9 @@ def _one(
         result.update(failed=True, msg="{0}: {1}".format(worker.desired.name, error.reason))
     except (Refused, Locked, *Troubles) as error:
         result.update(changed=False, action=planning.NONE)
-        result.update(failed=True, msg="{0}: {1}; nothing was changed".format(worker.desired.name, in_words(error)))
+        # Others of this run may have been changed before it
+        form = "{0}: {1}; of {0} nothing was changed"
+        result.update(failed=True, msg=form.format(worker.desired.name, in_words(error)))
         if isinstance(error, Locked):
             result["busy"] = True
     return result

@@ -105,7 +105,7 @@ def _add(
     try:
         outlook.planned += plan_task(templar, templar.template(task.args), task.role, values, state)
     except (PlanError, AnsibleError) as error:
-        if outlook.others:  # one of them may bring what is missing
+        if outlook.others and seam.lacks_variable(error):  # one of them may bring what is missing
             outlook.later[name] = str(error)
         else:
             outlook.faults.append(str(error))

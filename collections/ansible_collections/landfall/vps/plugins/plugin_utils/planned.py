@@ -18,7 +18,7 @@ from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import handover, ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import declared, seam, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import compiled, declared, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, RenderError, render
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
 from yaml import YAMLError
@@ -118,7 +118,7 @@ def plan_task(
 
     ``values`` are the task's variables, which ``templar`` knows, too. Raises PlanError.
     """
-    seam.keep_texts_below(os.path.dirname(role_path))
+    compiled.keep_texts_below(os.path.dirname(role_path))
     whole, wanted = stack_of(templar, values), specs(args)
     wanted += _gone(wanted, state["records"])
     for options in wanted:

@@ -7,27 +7,22 @@ cores`` runs all of it on every ansible-core that the collection supports.
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import shlex
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-import jinja2
 from ansible import constants
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
-from ansible.release import __version__
 from ansible.template import Templar, trust_as_template
 from ansible.utils.display import Display
-from jinja2 import FileSystemBytecodeCache
+from ansible_collections.landfall.vps.plugins.plugin_utils import compiled
 
 COLLECTION = "landfall.vps."
 PROGRAM = COLLECTION + "program"
 _COMPILED: Dict[Any, Any] = {}
 _COMPILING: Dict[type, type] = {}
-_KEPT: List[str] = []
-_CACHES: Dict[str, Optional[FileSystemBytecodeCache]] = {}
 _PLUGINS: Dict[str, Any] = {}
 Place = Tuple[str, int, int]
 """(file, line, column), both from 1"""
@@ -311,7 +306,7 @@ def _compile_once(environment: Any) -> None:
                 own = tuple(getattr(self, name) for name in settings)
                 key = (str(source), args, tuple(sorted(more.items())), own, _escapes())
                 if key not in _COMPILED:
-                    _COMPILED[key] = _compiled(self, source, key, super().compile, args, more)
+                    _COMPILED[key] = compiled.code(self, source, place_of(source), key, super().compile, args, more)
                 return _COMPILED[key]
 
         _COMPILING[kind] = Compiling
@@ -322,37 +317,6 @@ def _share_plugins(environment: Any) -> None:
     """Let environments of one process know filters and tests together: to find one takes longer than most templates."""
     environment.filters = _PLUGINS.setdefault("filters", environment.filters)
     environment.tests = _PLUGINS.setdefault("tests", environment.tests)
-
-
-def keep_texts_below(folder: str) -> None:
-    """Let texts of files below ``folder``, the roles' own, be kept compiled from run to run; no inventory's are."""
-    _KEPT[:] = [os.path.join(folder, "")]
-
-
-def _compiled(
-    environment: Any, source: Any, key: Any, work: Callable[..., Any], args: Sequence[Any], more: Mapping[str, Any]
-) -> Any:
-    """A text compiled, or as an earlier run kept it compiled if it is a role's own: what others write may be secret."""
-    place = place_of(source)
-    cache = _cache((key[1:],)) if place and place[0].startswith(tuple(_KEPT) or ("\0",)) else None
-    if cache is None:
-        return work(source, *args, **more)
-    bucket = cache.get_bucket(environment, key[0], None, str(source))
-    if bucket.code is None:
-        bucket.code = work(source, *args, **more)
-        cache.set_bucket(bucket)
-    return bucket.code
-
-
-def _cache(settings: Any) -> Optional[FileSystemBytecodeCache]:
-    """Where Jinja keeps what it compiled with these settings: a folder that only this user may enter, or None."""
-    told = hashlib.sha256(repr((__version__, jinja2.__version__, settings)).encode()).hexdigest()[:12]
-    if told not in _CACHES:
-        try:
-            _CACHES[told] = FileSystemBytecodeCache(pattern="__landfall_{0}_%s.cache".format(told))
-        except (RuntimeError, OSError):  # no such folder can be made, or somebody else owns it
-            _CACHES[told] = None
-    return _CACHES[told]
 
 
 def _escapes() -> Any:
@@ -375,6 +339,18 @@ def templar_with(templar: Templar, values: Mapping[str, Any], folders: Sequence[
     return fresh
 
 
+def lacks_variable(error: BaseException) -> bool:
+    """Whether an error came of a variable that nobody has defined so far, and not of a value that was refused."""
+    seen: List[int] = []
+    one: Optional[BaseException] = error
+    while one is not None and id(one) not in seen:
+        if isinstance(one, AnsibleUndefinedVariable):
+            return True
+        seen.append(id(one))
+        one = one.__cause__ or one.__context__
+    return False
+
+
 def evaluate(templar: Templar, expression: str) -> Any:
     """The value of an expression. Raises AnsibleError."""
     return templar.evaluate_expression(trust_as_template(expression))
@@ -395,4 +371,4 @@ def keep_compiled(templar: Templar, overrides: Mapping[str, Any]) -> None:
     environment = getattr(getattr(templar, "_engine", None), "environment", None)
     if environment is None:
         return
-    environment.bytecode_cache = _cache(sorted(overrides.items()))
+    environment.bytecode_cache = compiled.cache(sorted(overrides.items()))
