@@ -199,3 +199,19 @@ def test_a_variable_that_compose_demands_is_demanded(
     assert from_compose.main([str(source), str(tmp_path / "inventory")]) == 1
     assert f"the variable {variable} has no value: name one" in capsys.readouterr().err
     assert not (tmp_path / "inventory").exists()
+
+
+def test_a_secret_that_no_variable_can_hold_is_a_file_and_told(tmp_path: Path) -> None:
+    """A key in PEM form in .env is common: the check would refuse it as a variable."""
+    environment = {
+        "SIGNING_KEY": "-----BEGIN KEY-----\nMII\n-----END KEY-----\n",
+        "API_SECRET": "it's",
+        "DB_PASSWORD": 'p"#$x',
+    }
+    compose = {"services": {"web": {"image": "shop/web:1", "expose": ["8000"], "environment": environment}}}
+    folder, found = taken(tmp_path, {"compose.yaml": yaml.safe_dump(compose).replace("$x", "$$x")})
+    (web,) = found["app_services"]
+    assert set(web["secrets"]) == {"SIGNING_KEY", "API_SECRET"} and set(web["secret_environment"]) == {"DB_PASSWORD"}
+    by_hand = notes(folder, "By hand")
+    assert "SIGNING_KEY has a quote ', a backslash or a line break" in by_hand and "SIGNING_KEY_FILE names" in by_hand
+    assert "BEGIN KEY" not in (folder / "group_vars/all/main.yml").read_text()

@@ -128,7 +128,8 @@ class Items:
             self.commands.adapt(name, found, given, self.project.line(name, "command"))
         mounts = Mounts(self.project, self.notes).of(name, service)
         found.update({"volumes": mounts} if mounts else {})
-        found.update(self._files(name, service))
+        mounted = {**(found.get("secrets") or {}), **self._files(name, service)}
+        found.update({"secrets": mounted} if mounted else {})
         if any(key in found for key in ("secrets", "secret_environment")) and not re.match(
             r"\d", found.get("user", "")
         ):
@@ -260,6 +261,7 @@ class Items:
     def _environment(self, name: str, service: Mapping[str, Any]) -> dict[str, Any]:
         plain: dict[str, str] = {}
         hidden: dict[str, str] = {}
+        apart: dict[str, str] = {}
         for key, value in (service.get("environment") or {}).items():
             text = "" if value is None else str(value)
             if value is None:
@@ -270,15 +272,24 @@ class Items:
             if renamed is not None:
                 (hidden if "{{" in renamed else plain)[key] = renamed
             elif secrets.is_secret(key, text):
-                hidden[key] = self.secret_of(name, key, text)
+                (hidden if secrets.fits_variable(text) else apart)[key] = self.secret_of(name, key, text)
+                if key in apart:
+                    self.notes.add(
+                        "hand",
+                        self.project.line(name, "environment", key),
+                        name,
+                        f"{key} has a quote ', a backslash or a line break, which no such variable can hold: it is "
+                        f"/run/secrets/{key.lower()} here, which {key}_FILE names; let the application read that",
+                    )
             else:
                 plain[key] = text
         return {
             **({"environment": plain} if plain else {}),
             **({"secret_environment": hidden} if hidden else {}),
+            **({"secrets": apart} if apart else {}),
         }
 
-    def _files(self, name: str, service: Mapping[str, Any]) -> dict[str, Any]:
+    def _files(self, name: str, service: Mapping[str, Any]) -> dict[str, str]:
         found: dict[str, str] = {}
         for one in service.get("secrets") or []:
             source, where = one["source"], self.project.line(name, "secrets", one["source"])
@@ -302,7 +313,7 @@ class Items:
             self.notes.add(
                 "hand", self.project.line(name, "configs"), name, f"config {one['source']}: put the file into the image"
             )
-        return {"secrets": found} if found else {}
+        return found
 
     def _publish(self, name: str, service: Mapping[str, Any], port: int) -> dict[str, Any]:
         proxied = any(site.service == name for site in self.sites)

@@ -61,6 +61,10 @@ def test_what_comes_from_a_registry_is_called_after_the_inventory_or_the_time(re
     one = planned("web-a", "shop/a:1")
     found, _faults = releasing.choose([one], {}, str(repository))
     assert found and found["name"] == "release-1.0"
+    (repository / "inventory").mkdir()
+    (repository / "inventory/hosts.yml").write_text("all:\n")
+    found, _faults = releasing.choose([one], {}, str(repository / "inventory"))
+    assert found and not found["commit"], "git has nothing of it: the checkout's commit is somebody else's"
     alone = tmp_path / "alone"
     alone.mkdir()
     found, _faults = releasing.choose([one], {}, str(alone))

@@ -39,7 +39,8 @@ def choose(
         return None, []
     settings = [one.options["releases"] for one in changed]
     given = next((str(one["name"]) for one in settings if one.get("name")), "")
-    name, commit = described([*_sources(changed), folder])
+    # An inventory that git does not have says nothing of its own, whatever checkout it lies in
+    name, commit = described([*_sources(changed), *([folder] if _git(folder, "ls-files", "--", ".") else [])])
     wants = {one.name: one.rendered.desired.identity for one in changed}
     found: Dict[str, Any] = {
         "name": given or name or _stamped(wants),
