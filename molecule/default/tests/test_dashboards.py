@@ -20,7 +20,6 @@ WITHOUT = ["postgres_exporter"]  # roles that this scenario's inventory leaves o
 # Metrics of rules that this stack does not serve
 UNSERVED = {
     **served.NEVER,
-    "node_textfile_mtime_seconds": "as long as nothing reports there",
     **dict.fromkeys(
         (
             f"landfall_scheduled_{name}"
