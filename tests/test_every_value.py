@@ -170,6 +170,7 @@ def _lost(before: Dict[str, Any], after: Dict[str, Any], text: str) -> List[str]
 @given(data=st.data())
 def test_hostile_text_is_refused_by_name_or_kept(role: str, data: st.DataObject, folder: Path) -> None:
     known = _KNOWN.setdefault(role, variables(role, folder))
+    known = {name: value for name, value in known.items() if name not in LANGUAGE}
     places = [(name, spec, path) for name, value in known.items() for spec, path in _places(value, name, [])]
     name, spec, path = data.draw(st.sampled_from(places))
     form = formats.format_of(spec, SAID[role]) or "text"
@@ -196,6 +197,8 @@ def test_hostile_text_is_refused_by_name_or_kept(role: str, data: st.DataObject,
 
 
 MARKER = "zzmarker"
+# Lines of a program's own language, handed on for its checker to judge: they are no text that is to arrive as one
+LANGUAGE = {"caddy_acme_dns": "a line of the Caddyfile", "backup_ssh_known_hosts": "lines of OpenSSH's known_hosts"}
 _KNOWN: Dict[str, Dict[str, Any]] = {}
 
 

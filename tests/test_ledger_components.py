@@ -291,8 +291,8 @@ def test_named_volumes() -> None:
     """DKR-16."""
     documents = [rolekit.compose(_rendered(role)) for role in rolekit.component_names()]
     found = {volume for document in documents for volume in document.get("volumes") or {}}
-    assert found == {"alertmanager-data", "alloy-data", "app-data", "caddy-data", "grafana-data", "loki-data",
-                     "postgres-data", "prometheus-data", "redis-data"}  # fmt: skip
+    assert found == {"alertmanager-data", "alloy-data", "app-data", "backup-cache", "caddy-data", "grafana-data",
+                     "loki-data", "postgres-data", "prometheus-data", "redis-data"}  # fmt: skip
 
 
 def test_a_secret_that_is_missing_is_named(tmp_path: Path) -> None:

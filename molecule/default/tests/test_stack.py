@@ -15,7 +15,12 @@ from testbed.paths import ROOT
 
 SECRETS = ROOT / ".cache/vps/molecule-default/secrets"
 SCRAPED_ELSEWHERE = {"redis", "celery-beat"}  # by redis-exporter; by the application, from Redis
-OFF = {"postgres", "postgres_exporter"}  # the reference application keeps SQLite here; scenario update has a server
+# Backups are off by default, and have a scenario of their own
+OFF = {
+    "backup",
+    "postgres",
+    "postgres_exporter",
+}  # the reference application keeps SQLite here; scenario update has a server
 PRIVILEGED = {"cadvisor"}  # CAD-01
 WRITABLE: set[str] = set()
 

@@ -125,30 +125,6 @@ def test_what_goes_wrong_is_told_by_the_variable_and_by_an_alert(host: Any) -> N
     assert status == 1 and "what: the snapshot has no nothing; it has: all, postgres" in text, text
 
 
-def test_a_full_target_is_told_and_what_was_there_stays() -> None:
-    before = program("list")[0]
-    good("""set -e
-        cp -a /srv/backup /srv/copy
-        mount -t tmpfs -o size=$(($(du -sk /srv/copy | cut -f1) + 400))k none /srv/backup
-        cp -a /srv/copy/. /srv/backup/
-        docker exec app sh -c 'head -c 5000000 /dev/urandom >/data/up/large'""")
-    try:
-        text, status = program("now")
-    finally:
-        good("umount /srv/backup; rm -rf /srv/copy; docker exec app rm /data/up/large")
-    assert status == 1 and "backup_repository: the target is full" in text, text
-    assert program("list")[0] == before
-
-
-def test_a_flipped_byte_in_the_repository_is_noticed(host: Any) -> None:
-    path = good("find /srv/backup/data -type f -size +100k | head -1").strip()
-    with changed(path):
-        good(f"printf '\\377\\000\\377' | dd of={path} bs=1 seek=50000 conv=notrunc 2>/dev/null")
-        text, status = program("now")
-    assert status == 1 and "FAILED (restore)" in text and "is damaged" in text, text
-    assert probe.eventually(lambda: alert(host, "BackupVerificationFailed"), 90)
-
-
 def test_what_was_destroyed_comes_back(host: Any, capsys: pytest.CaptureFixture[str]) -> None:
     before = good(LOOK)
     good(DESTROY)

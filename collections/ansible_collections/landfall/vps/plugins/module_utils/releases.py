@@ -230,7 +230,7 @@ def _keep_file(live: str, place: str, mark: str, before: List[str]) -> None:
             return
     temporary = place + ".new"
     with open(live, "rb") as source:
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400)
         with open(number, "wb") as handle:
             shutil.copyfileobj(source, handle)
             handle.flush()

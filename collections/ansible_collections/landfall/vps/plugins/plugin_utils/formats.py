@@ -182,7 +182,9 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "docker_name": _form("[a-zA-Z0-9][a-zA-Z0-9_.-]*", "name for Docker", "landfall"),
     "docker_label": _form("[a-zA-Z0-9][a-zA-Z0-9_./-]*", "label of a container", "com.example.team"),
     "prefix": _form(r"|[a-z][a-z0-9-]{0,20}-", "prefix", "shop-, which ends with a hyphen"),
-    "email": _form(r"[^@\s<>,\"{}]+@[^@\s<>,\"{}]+", "address", "you@example.org"),
+    "email": _form(
+        r"[^@\s<>,\"{}\x7f-\xa0\u2028\u2029]+@[^@\s<>,\"{}\x7f-\xa0\u2028\u2029]+", "address", "you@example.org"
+    ),
     "module": _form(r"[A-Za-z_][A-Za-z0-9_.:]*", "name of a module", "shop.worker"),
     "channel": _form(r"[^\s{}\x00-\x1f\x7f]+", "channel", "#alerts"),
     "header": _form(r"[A-Za-z0-9=;, _-]*", "value of a header", "max-age=31536000"),
