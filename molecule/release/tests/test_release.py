@@ -1,7 +1,7 @@
 """Deploys while visitors come: no request fails, no order is lost or kept twice, no task is lost or done twice.
 
-``RELEASE_DEPLOYS`` says how many good deploys there are (2), ``RELEASE_KILLS`` at which marks a run is killed (web.out; also
-web-next.in), ``RELEASE_FIGURES`` a file for what was measured.
+``RELEASE_DEPLOYS`` says how many good deploys there are (2), ``RELEASE_KILLS`` at which marks a run is killed (web.out;
+also web-next.in), ``RELEASE_FIGURES`` a file for what was measured.
 """
 
 from __future__ import annotations
