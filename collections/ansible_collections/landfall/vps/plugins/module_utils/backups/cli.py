@@ -11,7 +11,7 @@ from typing import Any, List, Optional
 from .restoring import Restore, listed
 from .stack import Stack
 from .taking import Backup, last
-from .tools import Fault, Stop, read_json, say
+from .tools import Fault, Stop, read_json, say, sweep
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +43,7 @@ def perform(stack: Stack, asked: argparse.Namespace) -> int:
     if asked.verb == "last":
         return last(stack)
     with stack.alone():
+        sweep(stack.name)  # a run that died leaves its container, whose name the next one needs
         if asked.verb == "now":
             return Backup(stack).run()
         if asked.verb == "restore":
