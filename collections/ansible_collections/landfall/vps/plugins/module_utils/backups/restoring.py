@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from . import postgres, redis, volumes
 from .stack import Stack, chosen
 from .taking import path
-from .tools import Fault, mountpoint, read_json, say, stamp, sweep, using, write_whole
+from .tools import Fault, mountpoint, read_json, say, stamp, using, write_whole
 
 AGAIN = "ansible-playbook -i inventory/<env> playbooks/restore.yml"
 
@@ -70,7 +70,6 @@ class Restore:
         age = (time.time() - float(manifest["at"])) / 3600
         say("snapshot {0} of {1}, {2:.1f} hours old: {3}".format(snapshot[:8], str(chosen_["time"])[:19], age, told))
         self.confirmed(confirm, "{0} would take the place of what is there now".format(told))
-        sweep(self.stack.name)
         try:
             for name, base in pairs:
                 self._prepare(sources[name], manifest["sources"][name], name, base, snapshot)

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import postgres, redis, volumes
 from .stack import Stack
-from .tools import SAID, Fault, Stop, say, size, sweep, write_whole
+from .tools import SAID, Fault, Stop, say, size, write_whole
 
 FORMAT = 1
 STEPS = ("dump", "store", "restore", "retention", "check")
@@ -52,7 +52,6 @@ class Backup:
         snapshot = ""
         try:
             with self.stack.staged() as stage:
-                sweep(self.stack.name)
                 told = self._step("store", self.stack.repository.unlock)
                 say(told or "repository: reachable")
                 self._step("dump", lambda: self.dump(stage))
