@@ -1,10 +1,17 @@
 # The entry point of restic's containers: what all verbs have in common. The verb open proves that the repository can be
 # read with this key, and makes one where there is none.
 set -eu
+# restic often ends before it has passed on what ssh said of its end, so ssh writes to a file, whole before restic ends
 restic() {
+    ended=0
     # shellcheck disable=SC2086 # several words
     command restic --retry-lock=2m $LANDFALL_LIMITS -o "sftp.args=-i /run/secrets/ssh_key -o BatchMode=yes \
--o UserKnownHostsFile=/etc/backup/known_hosts -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o LogLevel=ERROR" "$@"
+-o UserKnownHostsFile=/etc/backup/known_hosts -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o LogLevel=ERROR \
+-E /tmp/ssh" "$@" || ended=$?
+    if [ "$ended" != 0 ] && [ -s /tmp/ssh ]; then
+        cat /tmp/ssh >&2
+    fi
+    return "$ended"
 }
 if [ "$1" != open ]; then
     restic "$@"
@@ -19,7 +26,7 @@ for _ in $(seq 60); do
 done
 if kill "$asked" 2>/dev/null; then
     echo "backup_repository: the target did not answer in a minute; is its server up, and its name and port right?" \
-        "$(tail -n 1 /tmp/said)" >&2
+        "$(cat /tmp/said /tmp/ssh 2>/dev/null | tail -n 1)" >&2
     exit 1
 fi
 status=0
