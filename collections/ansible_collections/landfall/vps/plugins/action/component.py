@@ -62,7 +62,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         first = (state.get("planned") or {}).get(one.name)
         if first is not None and first != one.brief():
             why = "; ".join(one.plan.reasons[:2]) or "nothing differs any more"
-            seam.say(task_vars, "{0}: planned anew: {1} ({2})".format(one.name, one.plan.action, why))
+            seam.say(task_vars, "{0}: planned again: {1} ({2})".format(one.name, one.plan.action, why))
 
     def _change(
         self, several: Sequence[Planned], state: Dict[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]

@@ -32,7 +32,7 @@ def path_of(root: str, name: str) -> str:
 
 
 def _refuse(path: str, what: str) -> BadRecord:
-    form = "{0} {1}; move it away: the next run then deploys the component anew, its volumes stay"
+    form = "{0} {1}; move it away: the next run then deploys the component again, its volumes stay"
     return BadRecord(form.format(path, what))
 
 

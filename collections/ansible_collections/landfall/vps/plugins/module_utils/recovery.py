@@ -148,9 +148,9 @@ def recover(root: str, docker: Docker, network: Mapping[str, Any]) -> List[str]:
             said = _conclude(store, docker, network, journal, entry) if entry else ""
         except BadJournal as error:
             journal.close()
-            said = "{0}; it was removed, the component is planned anew".format(error)
+            said = "{0}; it was removed, the component is planned again".format(error)
         except Troubles as error:
-            said = "what a run that died had begun could not be concluded: {0}".format(in_words(error))
+            said = "what an interrupted run had begun could not be recovered: {0}".format(in_words(error))
         told += ["{0}: {1}".format(name, said)] if said else []
     told += switching.sweep(root, docker, str(network.get("stack") or ownership.STACK))
     _sweep(os.path.join(root, STATE_DIR))

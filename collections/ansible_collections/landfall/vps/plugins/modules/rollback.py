@@ -12,7 +12,7 @@ description:
   - Compose files, configuration, secrets, images and timers of all components that were part of the release, from what
     is kept on the VPS. Before anything is touched every file is compared with its digest and every image with its id.
   - Each component is planned, checked, swapped, proven and undone as by any deploy. Where one does not serve, all go
-    back to the release that was left; a run that dies on the way is concluded by the next one.
+    back to the release that was left; an interrupted run is finished by the next one.
   - Release commands do not run. Where some ran for younger releases, C(confirm) has to name the release.
 options:
   root:

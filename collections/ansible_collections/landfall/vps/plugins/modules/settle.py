@@ -42,7 +42,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Settle
+- name: Start and check
   landfall.vps.settle:
     root: /opt/landfall
 """

@@ -24,7 +24,7 @@ BUILD_INSTEAD = {
     "tags": "name the image by image",
     "network": "leave it out; builds have the network of the engine",
     "shm_size": "build the image elsewhere and name it by image",
-    "no_cache": "change an argument (args) to build anew",
+    "no_cache": "change an argument (args) to build again",
     "pull": "change the tag in the Dockerfile to build on another base",
 }
 

@@ -30,7 +30,7 @@ def obstacle(item: Mapping[str, Any], told: str) -> str:
     if str(compose.get("network_mode") or "").startswith(("host", "container:")):
         return "it has no network of its own; take compose.network_mode out"
     if service_health.kind_of(item, told)[0] == "none":
-        return "nobody can ask whether the new version is well; give it a health check"
+        return "nobody can ask whether the new version is healthy; give it a health check"
     if len(name) + len(SUFFIX) > LONGEST:
         return "its name leaves no room for that of a second container; give it one of at most {0} characters".format(
             LONGEST - len(SUFFIX)

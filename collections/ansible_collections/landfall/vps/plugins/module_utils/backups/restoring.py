@@ -87,7 +87,7 @@ class Restore:
         say("restored: {0}".format(told))
         say("what was there before is kept. Back to it: {0} -e undo={1} -e confirm={2}".format(
             AGAIN, self.when, self.stack.host))  # fmt: skip
-        say("Once all is well, free its space: {0} -e drop={1} -e confirm={2}".format(
+        say("Once all of it serves, free its space: {0} -e drop={1} -e confirm={2}".format(
             AGAIN, self.when, self.stack.host))  # fmt: skip
 
     def _prepare(self, item: Mapping[str, Any], noted: Mapping[str, Any], name: str, base: str, snapshot: str) -> None:
