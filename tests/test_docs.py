@@ -12,7 +12,7 @@ import pytest
 from tests import rolekit
 
 DOCS = rolekit.ROOT / "docs"
-PAGES = [rolekit.ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [rolekit.ROOT / "README.md", rolekit.ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NONE = "\N{EN DASH}"  # a container that a profile does not have
@@ -41,6 +41,7 @@ SECTIONS = {
     ],
     "docs/operations/grafana-verification.md": ["Is it healthy", "Do the data sources answer", "Are all dashboards"],
     "docs/operations/alerts.md": ["Labels", "Limits", "Adding an alert"],
+    "CONTRIBUTING.md": ["Set up", "Test", "Change something", "Commit"],
 }  # fmt: skip
 
 
@@ -125,6 +126,17 @@ def test_a_dead_link_is_noticed() -> None:
         "# One two\n[a](profiles.md) [b](#one-two) [c](nowhere.md) [d](#three) [e](profiles.md#nothing) [f](https://x)"
     )
     assert dead_links(page, text) == ["nowhere.md", "#three", "profiles.md#nothing"]
+
+
+def test_the_readme_fits_a_screen_and_compares_with_links() -> None:
+    """What it is, a picture, the first deploy, a comparison whose cells each lead to what they say, then links."""
+    text = PAGES[0].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 80
+    assert "](docs/images/" in text
+    table = text.partition("\n## Comparison\n")[2].partition("\n## ")[0]
+    rows = _rows(table, 6)
+    assert len(rows) >= 5
+    assert [cell for row in rows for cell in row[1:] if "](" not in cell] == []
 
 
 def test_guides_can_be_reached_from_the_readme() -> None:

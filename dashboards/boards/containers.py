@@ -67,7 +67,7 @@ BOARD = Board(
                 ),
                 stat(
                     "Restarts",
-                    "Restarts of containers in the time range shown; one that is made anew is another container.",
+                    "Restarts of containers in the time range shown; a recreated one is another container.",
                     "short",
                     Q(f"sum(changes(container_start_time_seconds{{{ALL}}}[$__range]))", instant=True),
                     steps=rising(1, default("cadvisor_alert_restarts") + 1),

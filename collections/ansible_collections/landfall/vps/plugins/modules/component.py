@@ -10,8 +10,8 @@ short_description: Render, check, swap, prove and, on failure, undo one compose 
 version_added: "0.1.0"
 description:
   - Renders the role's C(templates/) and C(files/) on the controller, compares them with what is on the VPS, and only
-    if something differs starts one run on the VPS that stages, checks, locks, swaps, applies the least that suffices, proves
-    and records. A failure after the swap goes back to the version before.
+    if something differs starts one run on the VPS that stages, checks, locks, swaps, applies the least that suffices,
+    proves and records. A failure after the swap goes back to the version before.
   - Needs python3, Docker Engine 25 or newer and the Compose v2 plugin on the VPS.
 options:
   name:

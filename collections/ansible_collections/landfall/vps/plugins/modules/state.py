@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: state
-short_description: Check the inventory and read host, engine, containers, images, files and records in one run on the VPS
+short_description: Check the inventory; read host, engine, containers, images, files and records at once
 version_added: "0.1.0"
 description:
   - Checks every variable of every role of the play against its argument spec, while the VPS is being read.

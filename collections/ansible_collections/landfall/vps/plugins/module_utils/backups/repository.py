@@ -32,7 +32,7 @@ HINTS = (
       "connection reset", "network is unreachable", "did not answer", "Connection closed"),
      "backup_repository: the target cannot be reached; is its server up, and its name and port right?"),
     (("repository is already locked",),
-     "the repository is locked by another run; if there is none, 'restic unlock' removes the lock of an interrupted one"),
+     "the repository is locked by another run; if there is none, an interrupted one left it: 'restic unlock'"),
     (("ciphertext verification failed", "Pack ID does not match", "pack ID does not match", "contains errors",
       "repository contains damaged", "hash does not match", "wrong hash", "Fatal: repository contains errors"),
      "the repository is damaged: what it holds cannot be trusted; see docs/runbooks/BackupVerificationFailed.md"),
