@@ -132,7 +132,7 @@ def test_django_with_gunicorn_celery_flower_and_nginx(tmp_path: Path) -> None:
     assert (web["host"], web["volumes"]) == ("shop.example.org", ["static:/app/static", "media:/app/media"])
     assert found["celery_workers"] == [
         {"name": "celery", "queues": ["default", "mail"], "concurrency": 2, "volumes": [], "replicas": 2,
-         "depends_on": {"redis": "service_started"}, "cpus": 0.5, "memory": "512m"}
+         "cpus": 0.5, "memory": "512m"}
     ]  # fmt: skip
     broker = "redis://:{{ redis_password | landfall.vps.url_text }}@redis:6379/2"
     assert found["celery_exporter_broker_url"] == broker, "its queues are counted where they are"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
+
+from scripts.van.interpolate import ComposeError, substitute
 
 SHELLS = ("sh", "bash", "ash", "dash")
 KINDS = ("worker", "beat", "flower")
@@ -147,6 +149,43 @@ def recognise(argv: Sequence[str]) -> Optional[Command]:
     start = [word for word in words[:at] if word.rpartition("/")[2] not in WRAPPERS and "=" not in word]
     kind, options = _options(words[at + 1 :])
     return Command(kind, options, before, start) if kind in KINDS else None
+
+
+def told(command: Command, script: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Notes, ``(kind, text)``, on what is not taken along of a command, which was read in ``script``.
+
+    :param values: the variables of the service
+    """
+    if script:
+        yield "changed", f"its command was read in {script}; the rest of that script does not run"
+    for option, variable in fill(command.options, values):
+        yield "hand", f"{option}: {variable} has no value here, so it was not taken along"
+    for option in command.lost:
+        yield "hand", f"{option} was not taken along"
+    if command.before:
+        before = "; ".join(command.before)
+        yield "hand", f"{before}: does not run before Celery here; use depends_on or release"
+    if command.wrapper:
+        yield "changed", f"started without {' '.join(command.wrapper)}"
+
+
+def fill(options: dict[str, str], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Replace variables of a shell in the values of options; one that has no value takes its option with it.
+
+    :return: the options that went, each with the variable
+    """
+    gone: list[tuple[str, str]] = []
+    known = {key: str(value) for key, value in values.items() if value is not None}
+    for option, value in list(options.items()):
+        missing: list[str] = []
+        try:
+            options[option] = substitute(value, known, missing.append, loose=True) if "$" in value else value
+        except ComposeError:
+            missing.append(value)
+        if missing:
+            gone.append((f"{option}={value}", missing[0]))
+            del options[option]
+    return gone
 
 
 def shell_script(words: Sequence[str]) -> Optional[str]:

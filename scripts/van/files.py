@@ -38,6 +38,15 @@ class Dockerfile:
         return next((rest for name, rest in reversed(self.lines) if name == instruction), "")
 
     @property
+    def copied(self) -> list[Path]:
+        """Files and folders of the context that COPY brings into the image, other than all of it."""
+        words = [
+            word for name, rest in self.lines if name == "COPY" and "--from" not in rest for word in rest.split()[:-1]
+        ]
+        places = [self.context / word for word in words if not word.startswith("--")]
+        return [place for place in places if place.exists() and place.resolve() != self.context.resolve()]
+
+    @property
     def port(self) -> int:
         """The first port of EXPOSE, 0 for none."""
         found = re.match(r"(\d+)", self._last("EXPOSE"))
@@ -51,10 +60,32 @@ class Dockerfile:
     @property
     def command(self) -> list[str]:
         """ENTRYPOINT and CMD as words."""
-        return [word for name in ("ENTRYPOINT", "CMD") for word in _form(self._last(name))]
+        return [*self.entrypoint, *self.words("CMD")]
+
+    @property
+    def entrypoint(self) -> list[str]:
+        """ENTRYPOINT as words."""
+        return self.words("ENTRYPOINT")
+
+    def words(self, instruction: str) -> list[str]:
+        """The last ENTRYPOINT or CMD as words, none where there is none."""
+        return _form(self._last(instruction))
+
+    def script_file(self, path: str) -> Optional[Path]:
+        """The file of the context that is probably ``path`` in the image, None for what is no script of it."""
+        if not re.fullmatch(r"[\w./-]+", path) or not ("/" in path or path.endswith(".sh")):
+            return None
+        copied = self._copied(path)
+        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+        likely = [self.context.joinpath(*parts[at:]) for at in range(len(parts))]
+        return next((one for one in [copied, *likely] if one and one.is_file() and one.stat().st_size < TEXT), None)
 
     def script(self, path: str) -> str:
         """The text of a file that COPY brings to ``path`` of the image, empty where none does."""
+        found = self._copied(path)
+        return found.read_text(encoding="utf-8", errors="replace")[:TEXT] if found else ""
+
+    def _copied(self, path: str) -> Optional[Path]:
         for name, rest in self.lines:
             words = [word for word in rest.split() if not word.startswith("--")]
             if name != "COPY" or len(words) < 2:  # noqa: PLR2004 - source and target
@@ -64,12 +95,12 @@ class Dockerfile:
                 inside = f"{target}/{Path(source).name}" if words[-1].endswith("/") else target
                 whole = self.context / source
                 if inside == path and whole.is_file():
-                    return whole.read_text(encoding="utf-8", errors="replace")[:TEXT]
+                    return whole
                 if whole.is_dir() and path.startswith((f"{target}/", "./", "../")):
                     inner = whole / (path[len(target) + 1 :] if path.startswith(f"{target}/") else path)
                     if inner.is_file():
-                        return inner.read_text(encoding="utf-8", errors="replace")[:TEXT]
-        return ""
+                        return inner
+        return None
 
     def metrics(self) -> str:
         """The kind of metrics that a library in the context's requirements serves, empty for none."""
@@ -88,6 +119,8 @@ def _form(text: str) -> list[str]:
             return [str(word) for word in json.loads(text)]
         except ValueError:
             return []
+    if re.search(r"&&|\|\||;|\$", text):
+        return ["sh", "-c", text]  # as Docker runs it
     try:
         return shlex.split(text) if text else []
     except ValueError:

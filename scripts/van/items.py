@@ -147,6 +147,13 @@ class Items:
             known[one]: said["condition"] for one, said in (service.get("depends_on") or {}).items() if one in known
         }
         found.update({"depends_on": depends} if depends else {})
+        for one in sorted(set(service.get("depends_on") or {}) - set(known) - set(self.project.left)):
+            self.notes.add(
+                "left",
+                self.project.line(name, "depends_on", one) or self.project.line(name, "depends_on"),
+                name,
+                f"depends_on {one}, which is no service of app_services here",
+            )
         if once:
             found["one_shot"] = True
         if service.get("read_only") is not True:
@@ -190,15 +197,6 @@ class Items:
 
     def _image(self, name: str, service: Mapping[str, Any]) -> dict[str, Any]:
         image, build = str(service.get("image") or ""), service.get("build")
-        if not build and image:
-            build = next(
-                (
-                    one["build"]
-                    for one in self.project.services.values()
-                    if one.get("image") == image and one.get("build")
-                ),
-                None,
-            )
         if build:
             kept = {key: build[key] for key in ("context", "dockerfile", "target") if build.get(key)}
             if kept.get("dockerfile") == "Dockerfile":
@@ -216,7 +214,7 @@ class Items:
                 self.project.line(name, "image"),
                 name,
                 f"image {image} has no exact tag, so it may be another one tomorrow; name one with "
-                f"--image {image}={kinds.base(image)}:1.2.3",
+                f"--image {image}={image.partition(':')[0]}:1.2.3",
             )
         return {"image": image}
 

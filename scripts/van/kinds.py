@@ -80,10 +80,11 @@ def command_of(service: Mapping[str, Any]) -> Any:
     if found:
         return found, ""
     dockerfile = files.Dockerfile(service.get("build"))
-    for word in words[:3]:
-        text = dockerfile.script(word) if "/" in word or word.endswith(".sh") else ""
-        if not text:
+    for word in words:
+        place = dockerfile.script_file(word)
+        if not place:
             continue
+        text = place.read_text(encoding="utf-8", errors="replace")[: files.TEXT]
         inner = re.sub(r"\\\n", " ", text)
         lines = [line.strip() for line in inner.splitlines() if "celery" in line and not line.strip().startswith("#")]
         for line in reversed(lines):
@@ -110,6 +111,22 @@ def kind_of(name: str, service: Mapping[str, Any]) -> str:
         own = service.get("build") and not re.search(r"nginx|caddy|traefik|proxy", name)
         return "service" if own else "proxy"
     return "flower" if image == "flower" else "service"
+
+
+def share_builds(services: Mapping[str, dict[str, Any]]) -> None:
+    """Services that name the image which another one builds are built as that one is."""
+    built = {one["image"]: one["build"] for one in services.values() if one.get("image") and one.get("build")}
+    for service in services.values():
+        if not service.get("build") and service.get("image") in built:
+            service["build"] = built[service["image"]]
+
+
+def untold(name: str, service: Mapping[str, Any]) -> bool:
+    """Whether a service may be Celery's, by its name, and nobody can see what it runs: a script of a foreign image."""
+    words = argv(service)
+    own = files.Dockerfile(service.get("build"))
+    seen = not words or any(own.script_file(word) for word in words) or len(words) > 1 or "/" not in words[0]
+    return not seen and bool(re.search(r"celery|worker|async|beat", name + " ".join(words)))
 
 
 def same_code(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -33,10 +33,13 @@ class Move:
         self.project, self.inventory = project, Inventory()
         self.notes = self.inventory.notes
         self.title = title or project.folder.name
+        kinds.share_builds(project.services)
         self.kinds = {name: kinds.kind_of(name, service) for name, service in project.services.items()}
         self.sites = proxies.of(project)
         self.servers: list[stores.Server] = []
         self.names: dict[str, str] = {}
+        self.known: dict[str, str] = {}
+        """Services that others may wait for, with their names here."""
         self.items = items.Items(project, self.notes, self.sites, self._secret, self._rename)
         self._move()
 
@@ -83,13 +86,15 @@ class Move:
                 self.notes.add(
                     "left", self._where(name), name, f"{kinds.base(kinds.origin(services[name])) or name}: {what}"
                 )
+            if kind == "service" and kinds.untold(name, services[name]):
+                what = f"{kinds.argv(services[name])[0]} is a script of its image; if that starts a worker of Celery or"
+                how = "beat, make it an item of celery_workers, or set celery_beat_enabled"
+                self.notes.add("hand", self.project.line(name, "command") or self._where(name), name, f"{what} {how}")
         for where, name, text in proxies.lost(self.project, self.kinds):
             self.notes.add("hand", where, name, text)
-        known = {
-            **self.names,
-            **{name: self.kinds[name] for name in services if self.kinds[name] in ("redis", "postgres")},
-        }
-        found = {name: self.items.item(name, services[name], self.names[name], known) for name in self.names}
+        servers = {name: self.kinds[name] for name in services if self.kinds[name] in ("redis", "postgres")}
+        self.known.update(self.names, **servers)
+        found = {name: self.items.item(name, services[name], self.names[name], self.known) for name in self.names}
         self._releases(found)
         self._workers(found)
         self._fronts(found)
@@ -173,7 +178,7 @@ class Move:
     def _releases(self, found: dict[str, dict[str, Any]]) -> None:
         services = self.project.services
         for name, item in list(found.items()):
-            once.release_of(item, self.notes, self.project.line(name, "command"))
+            once.release_of(item, services[name], self.notes, lambda *key, one=name: self.project.line(one, *key))
             words = kinds.argv(services[name])
             if not item.get("one_shot") or not words or not once.is_migration(words, name):
                 continue
@@ -215,21 +220,8 @@ class Move:
         variables["celery_workers"], beats = [], []
         for name, (command, script) in workers.items():
             where = self.project.line(name, "command") or self._where(name)
-            if script:
-                self.notes.add(
-                    "changed", where, name, f"its command was read in {script}; the rest of that script does not run"
-                )
-            for option in command.lost:
-                self.notes.add("hand", where, name, f"{option} was not taken along")
-            if command.before:
-                self.notes.add(
-                    "hand",
-                    where,
-                    name,
-                    f"{'; '.join(command.before)}: does not run before Celery here; use depends_on or release",
-                )
-            if command.wrapper:
-                self.notes.add("changed", where, name, f"started without {' '.join(command.wrapper)}")
+            for kind, text in celery.told(command, script, services[name].get("environment") or {}):
+                self.notes.add(kind, where, name, text)
             if command.kind == "beat" or "--beat" in command.options:
                 beats.append((name, command))
             if command.kind == "worker":
@@ -267,7 +259,7 @@ class Move:
 
     def _worker(self, name: str, command: celery.Command, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         service = self.project.services[name]
-        raw = self.items.item(name, service, self._free_name(name), {**self.names, "redis": "redis"})
+        raw = self.items.item(name, service, self._free_name(name), self.known)
         source = next((one for one in found if kinds.same_code(self.project.services[one], service)), None)
         worker: dict[str, Any] = {"name": raw["name"]}
         if source:

@@ -108,22 +108,29 @@ def _virtual(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Si
 
 def _mounted(_name: str, service: Mapping[str, Any], project: Any) -> Iterator[Site]:
     """Sites in files that a proxy of the project mounts or is built with."""
+    for path in _configurations(service):
+        text = path.read_text(encoding="utf-8", errors="replace")[: files.TEXT]
+        read = files.caddy_sites if path.name == "Caddyfile" else files.nginx_sites
+        for host, prefix, service_name, port in read(text):
+            if service_name in project.services:
+                yield Site(host, prefix, service_name, port, path.name)
+
+
+def _configurations(service: Mapping[str, Any]) -> Iterator[Path]:
+    """The files of nginx and Caddy that a service mounts or is built with."""
+    seen: set[Path] = set()
     places = [Path(mount["source"]) for mount in service.get("volumes") or [] if mount.get("type") == "bind"]
     build = service.get("build")
     if build and re.search(r"nginx|caddy|proxy", str(build.get("context", "")) + str(build.get("dockerfile", ""))):
         dockerfile = Path(build["context"]) / str(build.get("dockerfile") or "Dockerfile")
-        places.append(dockerfile.parent)
-    for place in places:
+        places += [dockerfile.parent, *files.Dockerfile(build).copied]
+    for place in dict.fromkeys(places):
         if place.is_dir():
             candidates = sorted([*place.glob("*.conf"), *place.glob("Caddyfile")])
         else:
             candidates = [place] if place.is_file() and (place.suffix == ".conf" or place.name == "Caddyfile") else []
-        for path in candidates:
-            text = path.read_text(encoding="utf-8", errors="replace")[: files.TEXT]
-            read = files.caddy_sites if path.name == "Caddyfile" else files.nginx_sites
-            for host, prefix, service_name, port in read(text):
-                if service_name in project.services:
-                    yield Site(host, prefix, service_name, port, path.name)
+        yield from (one for one in candidates if one not in seen)
+        seen.update(candidates)
 
 
 LOST = {
@@ -132,6 +139,7 @@ LOST = {
     r"\bauth_basic_user_file\s+([^;\s]+);": "passwords of {0}: users of the site",
     r"\b(?:allow|deny)\s+([^;\s]+);": "an allow-list with {0}: allow of the site",
     r"\badd_header\s+(\S+)": "the header {0}: headers of the site",
+    r"\b(?:uwsgi|fastcgi)_pass\s+([^;\s]+);": "to {0} it speaks no HTTP: let the service itself serve HTTP",
     r"\breturn\s+30[1278]\s+(\S+);": "a redirect to {0}: redirect, unless it is that to https, which is there anyway",
 }
 
@@ -141,9 +149,8 @@ def lost(project: Any, kinds: Mapping[str, str]) -> Iterator[tuple[str, str, str
     for name, service in project.services.items():
         if kinds[name] != "proxy":
             continue
-        for mount in service.get("volumes") or []:
-            path = Path(str(mount.get("source") or ""))
-            if mount.get("type") != "bind" or path.suffix != ".conf" or not path.is_file():
+        for path in _configurations(service):
+            if path.suffix != ".conf":
                 continue
             for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
                 for pattern, told in LOST.items():

@@ -109,7 +109,8 @@ def _version(
     name: str, service: Mapping[str, Any], values: dict[str, Any], item: dict[str, Any], project: Any, notes: Notes
 ) -> None:
     image = kinds.origin(service)
-    tag = image.rpartition(":")[2] if ":" in image.rpartition("/")[2] else ""
+    bare = image.partition("@")[0]
+    tag = bare.rpartition(":")[2] if ":" in bare.rpartition("/")[2] else ""
     extension = {"postgis": "postgis", "pgvector": "vector"}.get(kinds.base(image))
     if extension:
         values["postgres_image"], item["extensions"] = image, [extension]
@@ -117,7 +118,7 @@ def _version(
     number = re.match(r"\d+", tag)
     major = int(number[0]) if number else NEWEST
     if major > NEWEST:
-        values["postgres_image"] = image if "alpine" not in tag else f"postgres:{major}"
+        values["postgres_image"] = image if "alpine" not in tag else f"postgres:{tag.partition('-')[0]}"
     elif major < NEWEST:
         notes.add("changed", project.line(name, "image"), name, f"PostgreSQL {major} becomes {NEWEST}")
 
