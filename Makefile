@@ -14,7 +14,7 @@ IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
 SUITE ?= bookworm
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench docs clean
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -76,6 +76,9 @@ installed: $(VENV) engine ## the collection installed from its tarball into an e
 
 bench: $(VENV) engine ## measure docs/benchmarks.md anew (half an hour), or ARGS='--parts unchanged,change --runs 3 --keep'
 	PYTHONPATH=molecule python -m testbed.bench $(ARGS)
+
+release: $(VENV) ## check, write CHANGELOG.md, commit and tag, push nothing: make release VERSION=0.2.0 [ARGS=--check]
+	@python scripts/release.py '$(VERSION)' $(ARGS)
 
 docs: $(VENV) ## generate what is generated: the README of each role
 	python scripts/role_readmes.py

@@ -37,6 +37,8 @@ PARTS = {
     "inventory/example/": "inventory/example/",
     "app/": "app/",
     "LICENSE": "LICENSE",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "changelogs/changelog.yaml": "changelogs/changelog.yaml",
 }
 LIST, MANIFEST = "FILES.json", "MANIFEST.json"
 LEFT_OUT = re.compile(r"^app/(?!landfall_app/|requirements\.lock$|Dockerfile$|\.dockerignore$|README)")

@@ -19,7 +19,7 @@ PLUGINS = ROOT / "collections/ansible_collections/landfall/vps/plugins"
 ROW = re.compile(r"^\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 # Code keeps its names, and networks their round trips
 CODE = re.compile(
-    r"^```.*?^```$|`[^`\n]+`|\]\([^)]*\)|https?://\S+|C\([^)]*\)|^module: \w+$|round[ -]trips?",
+    r"^```.*?^```$|``[^`]+``|`[^`\n]+`|\]\([^)]*\)|https?://\S+|C\([^)]*\)|^module: \w+$|round[ -]trips?",
     re.MULTILINE | re.DOTALL,
 )
 PAGES = [
@@ -27,6 +27,7 @@ PAGES = [
     *(ROOT / "docs").rglob("*.md"),
     *(ROOT / "roles").glob("*/README.md"),
     *(ROOT / "collections").rglob("*.md"),
+    *(ROOT / "changelogs/fragments").glob("*.yml"),
 ]
 # What has been released keeps the words of its time
 RELEASED = {"CHANGELOG.md"}
