@@ -29,6 +29,8 @@ WIPE = (
     " 2>/dev/null; true' >/dev/null"
 )
 PARTS = ("unchanged", "change", "hand", "deploy", "role", "fleet")
+# Build machines have Python keep nothing that it compiled; whoever deploys has it keep that
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 Samples = dict[str, list[float]]
 progress = Progress("bench")
 
@@ -58,7 +60,7 @@ def play(book: str, *argv: str, inventory: str = "hosts.yml", unchanged: bool = 
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(HOME / inventory), book, *argv],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        env={**ENVIRONMENT, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
     )  # fmt: skip
     seconds = time.monotonic() - start
     if done.returncode != 0:
