@@ -108,7 +108,8 @@ def test_what_is_said_of_going_back() -> None:
     outcome = {"action": "recreated", "seconds": {"apply": 1.0, "prove": 0.5}, "reasons": ["change: a"], "notes": []}
     answer = {"notes": [], "components": {"web": outcome}, "release": "v1", "before": "v2", "seconds": 3.21}
     lines = rollback.said(answer, False)
-    assert lines[0] == "web: recreated (1.5 s)" and "release v1 serves in place of v2, after 3.2 s" in lines
+    assert lines[0] == "web: recreated (apply 1.0 s, prove 0.5 s)"
+    assert "release v1 serves in place of v2, after 3.2 s" in lines
     assert "the next site.yml deploys what the inventory says" in lines[-1]
     assert rollback.said(answer, True)[-1] == "release v1 would serve in place of v2"
     assert rollback.said({**answer, "components": {}}, False) == ["release v1 serves already"]

@@ -200,13 +200,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             if answer.get("undone"):
                 seam.say(task_vars, "{0}: undone; {1}".format(name, answer["undone"]))
             return
-        took = ", ".join(
-            "{0} {1:.1f} s".format(key, value) for key, value in answer.get("seconds", {}).items() if value >= 0.05
-        )
-        would = "would be " if self._task.check_mode else ""
-        seam.say(
-            task_vars, "{0}: {1}{2}{3}".format(name, would, answer.get("action"), " ({0})".format(took) if took else "")
-        )
+        would, took = "would be " if self._task.check_mode else "", releasing.phases(answer.get("seconds"))
+        seam.say(task_vars, "{0}: {1}{2}{3}".format(name, would, answer.get("action"), took))
         for line in [*answer.get("reasons", [])[:5], *answer.get("notes", [])]:
             seam.say(task_vars, "  {0}".format(line))
 

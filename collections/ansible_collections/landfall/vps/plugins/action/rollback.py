@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import releasing, seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_go_back
 
 DEFAULTS = {
@@ -71,8 +71,8 @@ def said(answer: Mapping[str, Any], rehearsing: bool) -> List[str]:
     lines = list(answer.get("notes") or [])
     would = "would be " if rehearsing else ""
     for name, outcome in sorted(answer["components"].items()):
-        took = sum((outcome.get("seconds") or {}).values()) if isinstance(outcome.get("seconds"), Mapping) else 0.0
-        lines.append("{0}: {1}{2} ({3:.1f} s)".format(name, would, outcome.get("action"), took))
+        took = releasing.phases(outcome.get("seconds"))
+        lines.append("{0}: {1}{2}{3}".format(name, would, outcome.get("action"), took))
         lines += ["  {0}".format(line) for line in [*outcome.get("reasons", [])[:5], *outcome.get("notes", [])]]
     if answer.get("failed"):
         return lines + (["undone: {0}".format(answer["undone"])] if answer.get("undone") else [])

@@ -12,6 +12,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     rollout,
     switching,
     timers,
+    turns,
 )
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
@@ -123,12 +124,13 @@ def carry_out(
         ownership.provide_network(docker, network)
         ownership.provide_volumes(docker, store.name, meta)
         project = project_of(store, record)
-        turns = switching.Turns(store, docker, network["name"], record)
-        switch, why = switching.Switch.of(store, docker, network["name"], record, project)
+        in_turn = turns.Turns(store, docker, network["name"], record)
+        back = bool(work.get("back"))
+        switch, why = switching.Switch.of(store, docker, network["name"], record, project, back)
         if switch is not None:
             # Compose makes no container of the project that runs to see what an image puts into a volume
             rollout.own_volumes(docker, switch.project, switch.helper(meta))
-        rollout.prepare(docker, project, meta, {**work, "owned": switch is not None}, turns)
+        rollout.prepare(docker, project, meta, {**work, "owned": switch is not None}, in_turn)
 
         def replace() -> None:
             handover.make_room(docker, record["containers"], project.name)
@@ -139,7 +141,7 @@ def carry_out(
             replace()
         else:
             why = switch.run(replace)
-        told += [*turns.told, *why]
+        told += [*in_turn.told, *why]
     if work.get("reload"):
         reload_component(docker, meta, network["name"], sorted(record["containers"]))
     timers.converge(store.root, store.name, meta)

@@ -10,17 +10,18 @@ Where a run dies, marks (``rotation``) and containers say how far it came, and e
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+import threading
 import time
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils import progress, records, room, watching
 from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed, Project
-from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.journal import Journal
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, prove
 from ansible_collections.landfall.vps.plugins.module_utils.rotation import Rotation, pause
@@ -33,6 +34,8 @@ PROJECT_SUFFIX = "__next"
 STANDBY_LABEL = "org.landfall.standby"
 DRAIN = 30.0  # seconds
 LOOK = 1.0  # seconds
+SOON = 3.0
+"""Seconds within which one that is left ends by itself, if it has nothing to finish."""
 CUT_OFF = 5
 """Seconds that a container may take to end once what it has in flight is not waited for any more."""
 FILE = "standby-{0}.yaml"
@@ -98,6 +101,9 @@ def limit_of(record: Mapping[str, Any]) -> float:
 class Switch:
     """The update of one component that has a standby. ``project`` is the standby's, ``told`` is for an operator."""
 
+    back = False
+    """Whether it goes back to what served before."""
+
     def __init__(self, store: Store, docker: Docker, network: str, record: Mapping[str, Any]) -> None:
         self.store = store
         self.docker = docker
@@ -119,7 +125,7 @@ class Switch:
 
     @classmethod
     def of(
-        cls, store: Store, docker: Docker, network: str, record: Mapping[str, Any], project: Project
+        cls, store: Store, docker: Docker, network: str, record: Mapping[str, Any], project: Project, back: bool
     ) -> Tuple[Optional[Switch], List[str]]:
         """The update of a component of which a version runs in ``project``; None where Compose simply replaces it.
 
@@ -130,13 +136,14 @@ class Switch:
             name = min(found["service"] for found in record["containers"].values())
             return None, ["{0} was replaced in place: {1}".format(name, update["why"])] if update.get("why") else []
         switch, there = cls(store, docker, network, record), docker.containers()
+        switch.back = back
         found = there.get(switch.container) or {}
         runs = found.get("state") == "running" and found.get("project") == project.name
         if runs and not switch.rotated and update.get("proxied"):
             form = "{0} was replaced in place: no proxy here leads to {1} as well yet"
             return None, [form.format(switch.service, switch.standby_service)]
         if not switch._alone(there):
-            if not runs:
+            if not runs or (back and not update.get("proxied") and switch._ends_soon()):
                 return None, []
             short = room.missing(docker, switch.container)
             if short:
@@ -158,6 +165,25 @@ class Switch:
         out, is_in = self.rotation.is_out(self.service), self.rotation.is_in(self.standby_service)
         return self.rotated and runs and out and is_in
 
+    def _ends_soon(self) -> bool:
+        """Let the one that runs end, as its work is not wanted any more; whether it does so at once.
+
+        One that has something to finish does, while a standby takes what comes.
+        """
+        touched(self.store)
+        self._say("stopping {0}".format(self.service))
+        described = self.docker.inspect(self.container) or {}
+        grace = int((described.get("Config") or {}).get("StopTimeout") or CUT_OFF)
+
+        def stop() -> None:
+            with contextlib.suppress(DockerError, OSError):  # Compose stops it again, and is heard
+                self.docker.stop(self.container, grace)
+
+        stopping = threading.Thread(target=stop, daemon=True)
+        stopping.start()
+        stopping.join(SOON)
+        return not stopping.is_alive()
+
     def run(self, work: Callable[[], None]) -> List[str]:
         """Update; ``work`` lets Compose replace the container. Raises what it raises, Unproven, CommandFailed.
 
@@ -165,7 +191,7 @@ class Switch:
         """
         if self._alone(self.docker.containers()) and self._serves(self.standby):
             # Nobody knows whether the run before saw that the other one has answered all
-            self._timed("taken up", self._drain)
+            self._timed("taken up", self._take_up)
         else:
             self._from_the_start()
             try:
@@ -178,9 +204,11 @@ class Switch:
                 work()
                 return self.told
             if self.rotated:
-                before = self._figures()
+                # What is gone back to was watched when it was new
+                before = None if self.back else self._figures()
                 self._timed("switched", self._switch)
-                self._timed("watched", lambda: self._watch(before))
+                if before:
+                    self._timed("watched", lambda: self._watch(before))
                 self._timed("drained", self._drain)
                 self._refuse_ailing()
         touched(self.store)
@@ -249,9 +277,12 @@ class Switch:
         if why:
             raise Unproven("after it was let in: {0}".format(why))
 
+    def _take_up(self) -> None:
+        self.rotation.settle(self.service)
+        self._drain()
+
     def _drain(self) -> None:
         """Wait until the one that is out of rotation has answered all."""
-        self.rotation.settle(self.service)
         self.left = self.rotation.drain(self.service, self.container, limit_of(self.record))
 
     def _replace(self, work: Callable[[], None]) -> None:
@@ -300,33 +331,6 @@ def cut_off(docker: Docker, service: str, container: str, left: int, record: Map
     form = "{0} connection{1} of {2} still in use after {3:.0f} s {4} cut off"
     words = ("" if left == 1 else "s", service, limit_of(record), "was" if left == 1 else "were")
     return [form.format(left, *words)]
-
-
-class Turns:
-    """Containers of a component that do the same, replaced in turn: each is out of rotation meanwhile."""
-
-    def __init__(self, store: Store, docker: Docker, network: str, record: Mapping[str, Any]) -> None:
-        self.store = store
-        self.docker = docker
-        self.network = network
-        self.record = record
-        self.rotation = rotation_of(store, docker)
-        self.told: List[str] = []
-
-    @contextmanager
-    def __call__(self, service: str, container: str) -> Iterator[None]:
-        """One of them is replaced within; it is sent requests again once it is proven. Raises Unproven, OSError."""
-        meta = self.record["meta"]
-        if self.rotation.take_out(service):
-            progress.say(self.store.name, "taking {0} out of rotation".format(service))
-            self.rotation.settle(service)
-            self.told += drained(self.rotation, service, container, self.record)
-        yield
-        progress.say(self.store.name, "proving {0}".format(service))
-        probes = [item for item in meta.get("prove") or [] if item.get("service") == container]
-        prove(self.docker, [container], probes, self.network, float(meta.get("prove_timeout", 60)))
-        if self.rotation.put_back(service):
-            self.rotation.settle(service)
 
 
 def conclude(store: Store, docker: Docker, *known: Optional[Mapping[str, Any]]) -> List[str]:

@@ -18,6 +18,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.planned import Planne
 
 GIT_SECONDS = 5.0
 LEAST = 2  # releases that are kept
+LEAST_SECONDS = 0.05
 LONGEST = 80  # characters of a name
 _BECAME = {INCOMPLETE: "serves in part", FAILED: "does not serve"}
 
@@ -118,6 +119,13 @@ def told(wanted: Mapping[str, Any], state: Mapping[str, Any], rehearsing: bool) 
     taken = "; that name served already, so it gets a number" if wanted["name"] in known else ""
     would = "would be" if rehearsing else "is"
     return "release: {0} {1} {2}{3}{4}".format("what changes", would, wanted["name"], commit, taken)
+
+
+def phases(seconds: Any) -> str:
+    """How long each phase of a component's change took, in brackets; empty where none is worth a word."""
+    told = seconds.items() if isinstance(seconds, Mapping) else ()
+    found = ", ".join("{0} {1:.1f} s".format(name, value) for name, value in told if value >= LEAST_SECONDS)
+    return " ({0})".format(found) if found else ""
 
 
 def outcome(release: Optional[Mapping[str, Any]]) -> List[str]:
