@@ -1,17 +1,41 @@
-"""Imported by a Celery worker (--include): its heartbeats are seen in the age of a file."""
+"""Imported by a Celery worker (--include): the age of a file says that its heart beats and it takes tasks."""
 
 import pathlib
+import sys
 
 from celery.signals import heartbeat_sent, worker_ready
 
 FILE = pathlib.Path("/dev/shm/landfall-worker")  # noqa: S108 - the container's own
+_known = {"consumer": None, "told": False}
+
+
+def _deaf():
+    """The queues of its command line that it takes no tasks from; of one that has no connection nobody can tell."""
+    named = [sys.argv[number + 1] for number, word in enumerate(sys.argv[:-1]) if word == "-Q"]
+    tasks = getattr(_known["consumer"], "task_consumer", None)
+    return [queue for names in named for queue in names.split(",") if tasks and not tasks.consuming_from(queue)]
 
 
 def _touch(**_what):
-    FILE.touch()
+    deaf = _deaf()
+    if not deaf:
+        FILE.touch()
+    elif not _known["told"]:
+        print(f"landfall: this worker takes no tasks from {', '.join(deaf)}", file=sys.stderr, flush=True)
+    if deaf:
+        FILE.unlink(missing_ok=True)
+    _known["told"] = bool(deaf)
+
+
+def _ready(sender=None, **_what):
+    _known["consumer"] = sender
+    if getattr(sender, "hub", None):
+        sender.hub.call_soon(_touch)  # after whatever else the application does now
+    else:
+        _touch()
 
 
 FILE.unlink(missing_ok=True)
 # Weak references would be gone at once
-worker_ready.connect(_touch, weak=False)
+worker_ready.connect(_ready, weak=False)
 heartbeat_sent.connect(_touch, weak=False)
