@@ -85,7 +85,7 @@ def test_what_the_login_says_is_no_part_of_the_answer() -> None:
     assert remote.ask(action, "python3", "") == {"a": 1}
 
 
-@pytest.mark.parametrize("name", ["READ", "VERIFY", "LEASE", "CHANGE", "SINGLE", "DROP", "HISTORY"])
+@pytest.mark.parametrize("name", ["READ", "VERIFY", "LEASE", "CHANGE", "SINGLE", "DROP", "HISTORY", "DEPLOYER"])
 def test_a_program_has_all_files_that_it_imports(name: str) -> None:
     parts = getattr(remote, name)
     text = remote.program(parts, "no_such_function", [])

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, converge, lock, settling, trip
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    applying,
+    compose,
+    converge,
+    deployer,
+    lock,
+    settling,
+    trip,
+)
 from ansible_collections.landfall.vps.plugins.module_utils.plan import fingerprint
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
@@ -277,7 +285,7 @@ def install(world: World, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(applying, "prove", world.prove)
     patch.setattr(applying, "reload_component", world.reload)
     patch.setattr(converge, "reload_component", world.reload)
-    for module in (converge, settling, trip):
+    for module in (converge, deployer, settling, trip):
         patch.setattr(module, "Docker", lambda *_a: world)
     patch.setattr(lock, "PATIENCE", 0.0)
     for name in CHANGES_FILES:

@@ -121,7 +121,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         python = interpreter(task_vars, self)
         if told and release and not self._task.check_mode:
             self._before(release, state, task_vars)
-        if not self._task.check_mode and not state.get("stale"):
+        if not self._task.check_mode and not state.get("stale") and not state.get("kept"):
             keeper.start(self, python, requests[0]["root"])
         try:
             check, diff = self._task.check_mode, self._task.diff

@@ -16,6 +16,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     compiled,
     foresight,
     formats,
+    keeper,
     preflight,
     releasing,
     seam,
@@ -37,6 +38,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     interpreter,
     read_architectures,
     read_state,
+    run_queue,
     run_recover,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import BOARDS, BRACKETS
@@ -47,7 +49,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted,
 from yaml import YAMLError
 
 STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
-OPTIONS = frozenset({"root", "files", "inventory", "images", "archives", "image_size", "disk_reserve"}) | {
+OPTIONS = frozenset({"root", "lock_wait", "files", "inventory", "images", "archives", "image_size", "disk_reserve"}) | {
     *("profile", "engine_options", "engine_defaults", "registries", "finish")
 }
 STRAYS = (
@@ -84,6 +86,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             faults = self._inventory_faults(task_vars, result, values)
             found = [("the inventory of {0} has {1}", faults if args.get("inventory", True) else [])]
             state = self._answer(reading.result, task_vars, found)
+        state = self._queue(state, args, python, task_vars, bool(faults))
         if args.get("inventory", True):
             found.append(("the dashboards for {0} have {1}", self._dashboard_faults(state, task_vars)))
         whole = self._stack(task_vars)
@@ -109,6 +112,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         facts = {**session.as_fact(state), **result.get("ansible_facts", {})}
         result.update(changed=changed, ansible_facts=facts, _ansible_verbose_override=True)
         return result
+
+    def _queue(
+        self, state: Dict[str, Any], args: Mapping[str, Any], python: str, task_vars: Dict[str, Any], refused: bool
+    ) -> Dict[str, Any]:
+        """Wait while another run has the VPS, if this one is to, and read it anew then."""
+        seconds, lock = int(args.get("lock_wait") or 0), state.get("lock") or {}
+        if refused or seconds <= 0 or self._task.check_mode or lock.get("run") in (None, session.run_id()):
+            return state
+        me = (session.run_id(), session.who(), session.dead_run(lock), session.holder())
+        tell = seam.teller(task_vars)
+        told = self._answer(lambda: run_queue(self, python, state["root"], me, seconds, tell), task_vars, [])
+        if not told["held"]:
+            raise AnsibleActionFail("{0}; nothing was changed".format(told["why"]))
+        keeper.start(self, python, state["root"])
+        found = self._answer(lambda: read_state(self, python, state["root"], args.get("files", [])), task_vars, [])
+        return {**found, "kept": True}
 
     def _look_ahead(
         self, state: Dict[str, Any], args: Mapping[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]

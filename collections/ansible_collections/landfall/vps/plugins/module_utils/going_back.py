@@ -140,7 +140,7 @@ def requests(root: str, release: Release, common: Mapping[str, Any]) -> List[Dic
     for name, record in releases.members(root, release["groups"]).items():
         if name not in wanted:
             meta = dict(zip(("stack", "project"), ownership.of_record(name, record)))
-            found.append(_complete({"name": name, "present": False, "meta": meta}, {}, common))
+            found.append(complete({"name": name, "present": False, "meta": meta}, {}, common))
     return found
 
 
@@ -168,10 +168,11 @@ def _request(
         "reload_files": list(record.get("reload_files") or []),
         "meta": record["meta"],
     }
-    return _complete(desired, contents, common)
+    return complete(desired, contents, common)
 
 
-def _complete(desired: Mapping[str, Any], contents: Mapping[str, str], common: Mapping[str, Any]) -> Dict[str, Any]:
+def complete(desired: Mapping[str, Any], contents: Mapping[str, str], common: Mapping[str, Any]) -> Dict[str, Any]:
+    """A request as a controller would send it, for a component of which all lies on the VPS."""
     meta = desired["meta"]
     stack, project = ownership.of_record(desired["name"], {"meta": meta})
     prefix = stack[: -len(ownership.STACK)] if stack.endswith(ownership.STACK) else ""

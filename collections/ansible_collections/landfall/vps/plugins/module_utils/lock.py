@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import time
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils.host import read_json
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
@@ -21,6 +21,8 @@ from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_
 LEASE_SECONDS = 60
 PATIENCE = 3.0
 """Seconds for which a run that is not alone waits: one that has just ended, or renews its lease, is gone by then."""
+AGAIN = 0.5
+"""Seconds between two tries of a run that waits for its turn."""
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -106,6 +108,26 @@ class Lock:
         except BaseException:
             self._close()
             raise
+
+    def acquire_within(self, seconds: float, doing: str, tell: Callable[[str], None] = lambda _line: None) -> None:
+        """As ``acquire``; while another run has the VPS it is tried again for so many seconds. Raises Locked.
+
+        ``tell`` is given a line each time that somebody else, or something else, is waited for. Who of several comes
+        next is nobody's promise.
+        """
+        deadline, said = time.monotonic() + seconds, ""
+        while True:
+            try:
+                return self.acquire(doing)
+            except Locked as error:
+                if time.monotonic() >= deadline:
+                    waited = "; waited {0:.0f} s for it".format(seconds) if seconds else ""
+                    raise Locked("{0}{1}".format(error, waited)) from None
+                who = "{0}, '{1}'".format(*((self.holder() or {}).get(key, "unknown") for key in ("who", "doing")))
+            if who != said:
+                tell("waiting up to {0:.0f} s for {1}".format(max(0.0, deadline - time.monotonic()), who))
+                said = who
+            time.sleep(AGAIN)
 
     def _flock(self, patience: float) -> int:
         guard = os.open(self._path + ".guard", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

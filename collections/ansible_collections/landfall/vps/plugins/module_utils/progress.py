@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import threading
-from typing import IO, Dict, List, Mapping, Sequence, Tuple
+from typing import IO, Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 STEP = re.compile(
     r"^(?:#\d+ \[(?:[^\]]* )?(?P<at>\d+)/(?P<of>\d+)\]|Step (?P<old_at>\d+)/(?P<old_of>\d+) :) (?P<what>.*)"
@@ -20,8 +20,26 @@ PLACE = "/run/landfall-{0}"
 LONGEST = 160
 """Characters of a line; what is said is for people."""
 _lock = threading.Lock()
-_file: List[IO[str]] = []
+_file: List[Any] = []
 _last: Dict[str, str] = {}
+
+
+class _Aloud:
+    """Takes lines of that file and hands them on."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def write(self, line: str) -> None:
+        self._tell(line.strip().replace("\t", ": ", 1))
+
+    def flush(self) -> None:
+        """What is handed on waits for nothing."""
+
+
+def aloud(tell: Callable[[str], None]) -> None:
+    """Say from now on what is done to ``tell``, a line each."""
+    _file.append(_Aloud(tell))
 
 
 def begin(path: str) -> None:

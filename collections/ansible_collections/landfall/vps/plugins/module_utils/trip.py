@@ -71,7 +71,7 @@ def _begin(requests: Sequence[Mapping[str, Any]]) -> str:
     first = wanted[0]
     worker = Converger(first)
     try:
-        _conclude_dead(worker.lock, worker.docker, first, bool(first.get("resumed")))
+        conclude_dead(worker.lock, worker.docker, first, bool(first.get("resumed")))
         with worker.lock.held("noting which release begins", True):
             releases.begin(first["root"], first["release"], first["run"], first["who"])
     except (Locked, Refused, *Troubles) as error:
@@ -105,7 +105,7 @@ def _log(
         audit.told(str(common["root"]), by, what, outcomes, metas)
 
 
-def _conclude_dead(lock: Lock, docker: Docker, common: Mapping[str, Any], resumed: bool) -> List[str]:
+def conclude_dead(lock: Lock, docker: Docker, common: Mapping[str, Any], resumed: bool) -> List[str]:
     """Conclude what runs that died left, their release with it; returns a sentence for each. Raises Locked."""
     root = common["root"]
     with lock.held("concluding what an earlier run left", resumed):
@@ -151,7 +151,7 @@ def go_back(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> Di
     began = time.monotonic()
     try:
         if not check_mode:
-            result["notes"] += _conclude_dead(lock, docker, common, False)
+            result["notes"] += conclude_dead(lock, docker, common, False)
         release = going_back.judged(root, docker, str(request["name"]), str(request["confirm"]))
         before = releases.serving(root)
         result.update(release=release["name"], before=before["name"] if before else "")
@@ -262,7 +262,7 @@ def recover_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Di
     notes: List[str] = []
     common = {"root": root, "network": network, "run": run, "who": who}
     try:
-        notes = _conclude_dead(lock, Docker(), common, False)
+        notes = conclude_dead(lock, Docker(), common, False)
         lock.release()
     except Locked as error:
         return {"notes": [], "busy": str(error)}

@@ -32,6 +32,10 @@ options:
     description: Whether to check the inventory, too. Once in a play is enough, before roles register variables.
     type: bool
     default: true
+  lock_wait:
+    description: Seconds to wait while another run has the VPS. With 0, and under check mode, it is read at once.
+    type: int
+    default: 0
   finish:
     description: Whether a host may be called done when nothing is left to do for it.
     type: bool

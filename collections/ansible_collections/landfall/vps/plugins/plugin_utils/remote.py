@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import (
@@ -23,6 +23,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     compose,
     converge,
     dashboards,
+    deployer,
     docker_api,
     dropping,
     exposure,
@@ -42,6 +43,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     probe,
     progress,
     pruning,
+    pushing,
     records,
     recovery,
     registry,
@@ -95,7 +97,7 @@ VERIFY = (
     exposure,
     verify,
 )
-LEASE = (docker_api, records, release_list, sockets, surroundings, timer_units, registry, host, lock, lease)
+LEASE = (progress, docker_api, records, release_list, sockets, surroundings, timer_units, registry, host, lock, lease)
 CHANGE = (
     progress,
     docker_api,
@@ -152,10 +154,11 @@ HISTORY = (
     audit,
     history,
 )
+DEPLOYER = (*CHANGE, history, pushing, deployer)
 SINGLE = (*CHANGE[:-4], single)
 DROP = (*CHANGE[:-4], dropping)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
-PROGRAM = """
+LOADED = """
 import json, sys, types
 package = sys.modules[{package!r}] = types.ModuleType({package!r})
 package.__path__ = []
@@ -163,12 +166,17 @@ for name, source in {sources!r}:
     module = sys.modules[{package!r} + "." + name] = types.ModuleType({package!r} + "." + name)
     setattr(package, name, module)
     exec(compile(source, name, "exec"), module.__dict__)
-{follow!r} and package.progress.begin({follow!r})
+"""
+STANDING = "#!/usr/bin/python3 -I" + LOADED + "sys.exit(module.main(__file__.rpartition('/')[0]))\n"
+PROGRAM = (
+    LOADED
+    + """{follow!r} and package.progress.begin({follow!r})
 try:
     print({mark!r} + json.dumps(module.{function}(*json.loads({arguments!r}))))
 finally:
     {follow!r} and package.progress.end({follow!r})
 """
+)
 
 
 class TripError(Exception):
@@ -180,19 +188,26 @@ def program(parts: Sequence[ModuleType], function: str, arguments: Sequence[Any]
 
     ``follow`` is the file in which it says meanwhile what it is doing, if ``progress`` is among the parts.
     """
-    package = parts[0].__name__.rpartition(".")[0]
-    sources = []
-    for part in parts:
-        with open(os.path.splitext(str(part.__file__))[0] + ".py", encoding="utf-8") as handle:
-            sources.append((part.__name__.rpartition(".")[2], handle.read()))
     return PROGRAM.format(
-        package=package,
-        sources=sources,
+        package=_package(parts),
+        sources=_sources(parts),
         mark=MARK,
         function=function,
         arguments=json.dumps(arguments),
         follow=follow,
     )
+
+
+def _package(parts: Sequence[ModuleType]) -> str:
+    return parts[0].__name__.rpartition(".")[0]
+
+
+def _sources(parts: Sequence[ModuleType]) -> List[Tuple[str, str]]:
+    found = []
+    for part in parts:
+        with open(os.path.splitext(str(part.__file__))[0] + ".py", encoding="utf-8") as handle:
+            found.append((part.__name__.rpartition(".")[2], handle.read()))
+    return found
 
 
 def interpreter(task_vars: Mapping[str, Any], action: ActionBase) -> str:
@@ -330,6 +345,23 @@ def run_hook(
 ) -> Dict[str, Any]:
     """How a command of the inventory's ended on the VPS, see ``hook.run``. Raises what ``ask`` raises."""
     return ask(action, python, program((hook,), "run", [argv, dict(environment), timeout]))
+
+
+def run_queue(
+    action: ActionBase,
+    python: str,
+    root: str,
+    who: Sequence[Any],
+    seconds: float,
+    tell: Optional[Callable[[str], None]] = None,
+) -> Dict[str, Any]:
+    """Whether the VPS became free in time, see ``lease.queue``; ``who`` is ``(run, who, dead, holder)``."""
+    return follow(action, python, LEASE, "queue", [root, *who, seconds], tell)
+
+
+def standing_program() -> str:
+    """The source of the program that stays on a VPS for keys that may do nothing but deploy, see ``deployer``."""
+    return STANDING.format(package=_package(DEPLOYER), sources=_sources(DEPLOYER))
 
 
 def run_lease(action: ActionBase, python: str, verb: str, root: str, run: str, who: str) -> Dict[str, Any]:
