@@ -131,7 +131,7 @@ def _request(
     marks = marks_of(root, record["files"])
     for path, mark in record["files"].items():
         if planning.content_of(marks.get(path, "")) != planning.content_of(mark):
-            died = "a run that died left it, the next deploy concludes that" if records.leftovers(root) else ""
+            died = "an interrupted run left it, the next deploy recovers" if records.leftovers(root) else ""
             hint = died or "run site.yml, which puts it right"
             raise Refused("{0} is not as it was deployed; {1}".format(path, hint))
         with open(os.path.join(root, path), "rb") as handle:
