@@ -197,6 +197,8 @@ def test_names_are_labels_of_the_dns(name: str, tmp_path: Path) -> None:
         ("redis_appendfsync: no", "redis_appendfsync: is read as false"),
         ("celery_exporter_broker_url: 'redis://:p%ss@redis/0'", "celery_exporter_broker_url: is no URL of a broker"),
         ("landfall_network: a b", "landfall_network"),
+        ("landfall_external_volumes: [uploads, shop_data]", ""),
+        ("landfall_external_volumes: ['a b']", "landfall_external_volumes[0]: 'a b' is no name for Docker"),
         ("landfall_subnet: 300.1.1.0/24", "landfall_subnet"),
         ("loki_max_line_size: 1.5MB", "loki_max_line_size"),
         ("app_trusted_proxies: [proxy]", "app_trusted_proxies[0]: 'proxy' is no address or network"),
