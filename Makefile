@@ -14,7 +14,7 @@ IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
 SUITE ?= bookworm
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release docs clean
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release site docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -79,6 +79,9 @@ bench: $(VENV) engine ## measure docs/benchmarks.md anew (half an hour), or ARGS
 
 release: $(VENV) ## check, write CHANGELOG.md, commit and tag, push nothing: make release VERSION=0.2.0 [ARGS=--check]
 	@python scripts/release.py '$(VERSION)' $(ARGS)
+
+site: $(VENV) ## the documentation as a site in build/site: docs/, a page for each role, search; dead links are refused
+	@python scripts/website.py
 
 docs: $(VENV) ## generate what is generated: the README of each role
 	python scripts/role_readmes.py

@@ -22,7 +22,8 @@ def _prose(text: str) -> str:
     return text.replace("C(", "`").replace(")", "`") if "C(" in text and text.count("C(") == text.count(")") else text
 
 
-def _code(value: object) -> str:
+def code(value: object) -> str:
+    """A default as inline code, or where to find it."""
     text = value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=1000)
     text = " ".join(text.replace("...\n", "").split())
     if len(text) > LONGEST_CELL:
@@ -30,7 +31,8 @@ def _code(value: object) -> str:
     return f"`{_cell(text)}`" if text else "empty"
 
 
-def _kind(option: Mapping[str, Any]) -> str:
+def kind(option: Mapping[str, Any]) -> str:
+    """The type of an option, with its choices."""
     kind = str(option["type"])
     if option.get("elements"):
         kind += " of " + str(option["elements"])
@@ -41,12 +43,10 @@ def _kind(option: Mapping[str, Any]) -> str:
 
 def _rows(options: Mapping[str, Any], defaults: Mapping[str, Any], path: str = "") -> Iterator[str]:
     for name, option in options.items():
-        default = (
-            _code(defaults[name]) if name in defaults else "required" if option.get("required") or not path else ""
-        )
+        default = code(defaults[name]) if name in defaults else "required" if option.get("required") or not path else ""
         description = option["description"]
         text = description if isinstance(description, str) else " ".join(description)
-        yield f"| `{path}{name}` | {_cell(_kind(option))} | {default} | {_cell(_prose(text))} |"
+        yield f"| `{path}{name}` | {_cell(kind(option))} | {default} | {_cell(_prose(text))} |"
         mark = "[]" if option.get("elements") == "dict" else ""
         yield from _rows(option.get("options") or {}, {}, f"{path}{name}{mark}.")
 
