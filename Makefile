@@ -14,7 +14,7 @@ IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
 SUITE ?= bookworm
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release site docs clean
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release site site-look docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -82,6 +82,11 @@ release: $(VENV) ## check, write CHANGELOG.md, commit and tag, push nothing: mak
 
 site: $(VENV) ## the documentation as a site in build/site: docs/, a page for each role, search; dead links are refused
 	@python scripts/website.py
+
+site-look: site ## look at the site in Chromium (apt install chromium nodejs npm): screenshots, console, other hosts, axe
+	@scripts/need.sh node:nodejs npm:npm chromium:chromium
+	@mkdir -p build/looking && cp scripts/look/* build/looking && cd build/looking && npm ci --silent --no-audit --no-fund
+	@node build/looking/look.mjs build/site build/look "$$(command -v chromium)"
 
 docs: $(VENV) ## generate what is generated: the README of each role
 	python scripts/role_readmes.py

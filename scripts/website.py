@@ -139,7 +139,8 @@ def assemble(root: Path, source: Path) -> list[Any]:
         target = source / picture.relative_to(root / "docs")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, target)
-    shutil.copyfile(root / "docs/site/site.css", source / "site.css")
+    for name in ("site.css", "site.js"):
+        shutil.copyfile(root / "docs/site" / name, source / name)
     return nav
 
 
