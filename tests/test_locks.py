@@ -127,18 +127,19 @@ def make_wheel(folder: Path, facts: dict[str, Any], version: str) -> str:
 
 
 def install(lock: str, text: str, options: list[str], folder: Path) -> tuple[dict[str, str], str]:
-    """Install a lock from an index of empty wheels, in two versions each; return what came, and what pip said."""
-    found, locked = environment(lock), pins(text)
+    """Install a lock from an index of empty wheels, in two versions each; return what came, and what pip said.
+
+    The index has all that the lock of this checkout names, whatever ``text`` leaves out of it.
+    """
+    found, locked = environment(lock), pins((rolekit.ROOT / lock).read_text(encoding="utf-8"))
     index = folder / "index"
     index.mkdir()
-    lines = []
-    for entry in entries(text):
-        name = str(canonicalize_name(entry.name))
-        digest = "0" * 64
-        if name in locked:
-            digest = make_wheel(index, found[name], locked[name].version)
-            make_wheel(index, found[name], NEWER)
-        lines.append(f"{entry} --hash=sha256:{digest}")
+    digests = {name: make_wheel(index, found[name], pin.version) for name, pin in locked.items()}
+    for name in locked:
+        make_wheel(index, found[name], NEWER)
+    lines = [
+        f"{entry} --hash=sha256:{digests.get(str(canonicalize_name(entry.name)), '0' * 64)}" for entry in entries(text)
+    ]
     (folder / "lock").write_text("\n".join(lines) + "\n")
     target = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(target)], check=True)
