@@ -14,7 +14,9 @@ IMAGES ?= auto
 # What the engine calls the VPS of `make demo`, where another checkout on this machine has a landfall-vps
 VPS ?=
 SUITE ?= bookworm
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release site site-look docs clean
+# renovate: datasource=go depName=github.com/rhysd/actionlint
+ACTIONLINT := v1.7.12
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release release-notes site site-look workflows docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -87,6 +89,14 @@ site-look: site ## look at the site in Chromium (apt install chromium nodejs npm
 	@scripts/need.sh node:nodejs npm:npm chromium:chromium
 	@mkdir -p build/looking && cp scripts/look/* build/looking && cd build/looking && npm ci --silent --no-audit --no-fund
 	@node build/looking/look.mjs build/site build/look "$$(command -v chromium)"
+
+release-notes: $(VENV)
+	@python scripts/release.py '$(VERSION)' --notes
+
+workflows: ## actionlint for the workflows in .github and in examples; needs Go 1.24 or newer
+	@command -v go >/dev/null || { echo 'make workflows: needs Go 1.24 or newer (https://go.dev/dl/)' >&2; exit 1; }
+	@GOBIN=$(CURDIR)/.cache/bin go install github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT)
+	.cache/bin/actionlint -shellcheck= .github/workflows/*.yml $(wildcard examples/ci/github/*.yml examples/ci/github*.yml)
 
 docs: $(VENV) ## generate what is generated: the README of each role
 	python scripts/role_readmes.py
