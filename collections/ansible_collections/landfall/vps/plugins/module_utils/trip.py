@@ -147,14 +147,21 @@ def go_back(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> Di
     os.umask(UMASK)
     root, docker, common = request["root"], Docker(), _common(request)
     lock = Lock(root, request["run"], request["who"], request.get("dead", ""), request.get("holder"))
-    result: Dict[str, Any] = {"changed": False, "components": {}, "notes": [], "release": "", "before": ""}
+    result: Dict[str, Any] = {
+        "changed": False,
+        "components": {},
+        "notes": [],
+        "release": "",
+        "before": "",
+        "commit": "",
+    }
     began = time.monotonic()
     try:
         if not check_mode:
             result["notes"] += conclude_dead(lock, docker, common, False)
         release = going_back.judged(root, docker, str(request["name"]), str(request["confirm"]))
         before = releases.serving(root)
-        result.update(release=release["name"], before=before["name"] if before else "")
+        result.update(release=release["name"], before=before["name"] if before else "", commit=release.get("commit"))
         if before is not None and before["name"] == release["name"]:
             if not check_mode:  # whoever says so has given up what failed since
                 audit.measure(root, {group: [{}] for group in release["groups"]})

@@ -27,6 +27,10 @@ options:
     description: The release again, where what release commands of younger ones did is not taken back.
     type: str
     default: ""
+  hooks:
+    description: Commands C(before), C(after) and where it C(failed), each with C(command), C(where), C(timeout).
+    type: dict
+    default: {}
   network:
     description: The Docker network of the stack.
     type: str
