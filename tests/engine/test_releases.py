@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -15,6 +16,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     releases,
     rollout,
     trip,
+    verify,
 )
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
@@ -324,3 +326,20 @@ def test_a_deploy_may_die_anywhere_and_the_next_run_says_what_became_of_the_rele
         assert not (world.root / ".state/releases/open.json").exists(), f"step {step}"
         deploy(world, version(2), "v2", "again")
         assert now(world) == "v2" and world.picture() == new, f"step {step}"
+
+
+def test_the_state_of_the_stack_names_the_release_that_serves(world: World) -> None:
+    def told() -> Any:
+        checker = verify.Verifier.__new__(verify.Verifier)
+        checker.root, checker.facts = str(world.root), {}
+        checker.release()
+        return checker.facts.get("release")
+
+    assert told() is None
+    three(world)
+    assert re.fullmatch(r"v3 since [-0-9]{10} [:0-9]{5} UTC, commit c0ffee", told())
+    back(world)
+    assert told().startswith("v2 since ")
+    trip.component(request(world.root, "web", version(7)["web"], "hand"), False, False)
+    trip.settle_all(str(world.root), NETWORK, "hand", ANNA)
+    assert told().startswith("none: what serves is not as any release was")

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils import exposure, sockets
+from ansible_collections.landfall.vps.plugins.module_utils import exposure, release_list, releases, sockets
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.host import records as read_records
@@ -87,6 +87,7 @@ class Verifier:
         self.exposure()
         self.disk()
         self.maintenance()
+        self.release()
         for store in served(self.records, self.here, "metrics"):
             try:
                 self.store(Store(self.docker, self.network, store, self.records, float(self.wanted["timeout"])))
@@ -197,6 +198,17 @@ class Verifier:
             since = [os.stat(os.path.join(folder, file)).st_mtime for file in _files(folder)]
             moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(min(since))) if since else ""
             self.facts["maintenance"] = "on since {0}".format(moment) if since else "off"
+
+    def release(self) -> None:
+        """Which release serves, since when; nothing where none was ever made."""
+        known = [one for one in release_list.load_all(self.root) if one["outcome"] == release_list.COMPLETE]
+        now = releases.serving(self.root)
+        if now is not None:
+            moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release_list.last_served(now)))
+            commit = ", commit {0}".format(now["commit"][:12]) if now.get("commit") else ""
+            self.facts["release"] = "{0} since {1}{2}".format(now["name"], moment, commit)
+        elif known:
+            self.facts["release"] = "none: what serves is not as any release was; site.yml makes one"
 
     def exposure(self) -> None:
         """Nothing listens on a public address but SSH, where this connection came in, and what the inventory allows."""

@@ -95,6 +95,9 @@ VERIFY = (
     stores,
     signals,
     exposure,
+    store,
+    pruning,
+    releases,
     verify,
 )
 LEASE = (progress, docker_api, records, release_list, sockets, surroundings, timer_units, registry, host, lock, lease)
