@@ -212,6 +212,10 @@ def test_image_with_build_is_what_compose_makes_of_it(tmp_path: Path) -> None:
         ({"compose": {"network_mode": "host"}}, ["host_network to app_allow"]),
         ({"compose": {"container_name": "x"}}, ["compose.container_name", "use name"]),
         ({"command": "a; b"}, ["web: command", "no shell"]),
+        ({"release": "bash"}, ["web: release: bash alone waits for commands", "nobody there to answer"]),
+        ({"release": ["/bin/sh", "-i"]}, ["release: sh -i waits at a prompt; leave -i out"]),
+        ({"release": "python manage.py collectstatic"}, ["release: collectstatic asks", "add --noinput"]),
+        ({"release": ["python", "manage.py", "shell"]}, ["release: shell waits at a prompt"]),
         ({"command": "a 'b"}, ["web: command", "open quote"]),
         ({"secrets": {"KEY": None}}, ["secret KEY is no text"]),
         ({"secrets": {"../x": "a"}}, ["secret ../x is no name"]),
@@ -435,6 +439,7 @@ def test_a_worker_with_an_image_of_its_own(tmp_path: Path) -> None:
         ({"app_services": [WEB], "celery_service": "web"}, ["celery_app"]),
         ({**OWN, "celery_service": "webb"}, ["service webb", "did you mean web?"]),
         ({**OWN, "celery_grace": 4000}, ["celery_visibility_timeout"]),
+        ({**OWN, "celery_arguments": "--time-limit=600"}, ["is ended after 360 s, while a task may take 600 s"]),
         ({**OWN, "celery_workers": [{"name": "a_b"}]}, ["celery_workers", "a-b"]),
     ],
 )

@@ -101,3 +101,12 @@ def test_workers_start_first_and_beat_does_not() -> None:
         "celery-slow": None,
         "celery-beat": None,
     }
+
+
+def test_a_drain_shorter_than_what_a_service_is_given_to_end_is_refused() -> None:
+    item = {"stop_grace_period": "2m"}
+    told = "stop_grace_period is 2m, but a deploy waits 30 s for requests in flight; app_drain_timeout must be 120"
+    with pytest.raises(ServiceError, match=f"app_services: web: {told} or more"):
+        update(item, drain=30, drain_variable="app_drain_timeout")
+    assert update(item, drain=120)["drain"] == 120 and update({"stop_grace_period": "30s"}, drain=30) == FIRST
+    assert update({**item, "update_order": "stop-first"}, drain=30) is None

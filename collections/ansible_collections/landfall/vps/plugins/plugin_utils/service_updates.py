@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping
 
+from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.module_utils.switching import START_FIRST, SUFFIX
 from ansible_collections.landfall.vps.plugins.plugin_utils import service_health
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
@@ -59,12 +60,28 @@ def update_of(item: Mapping[str, Any], told: str, proxied: bool, settings: Mappi
     against = obstacle(item, told)
     if asked and against:
         raise ServiceError("{0}: update_order is {1}, but {2}".format(told, START_FIRST, against))
+    if not against and item.get("port"):
+        _check_drain(item, told, int(settings.get("drain") or 30), settings)
     shared = [] if asked or item.get("_starts_first") else _written(item)
     if shared:
         against = "two containers would write to its volume {0}; if they may, write update_order: {1}".format(
             " and ".join(shared), START_FIRST
         )
     return {"order": STOP_FIRST, "why": against} if against else common
+
+
+def _check_drain(item: Mapping[str, Any], told: str, drain: int, settings: Mapping[str, Any]) -> None:
+    """Requests that a service is given time to finish are not cut off before that. Raises ServiceError."""
+    grace = str(item.get("stop_grace_period") or "")
+    if not grace or "drain" not in settings or units.duration_fault(grace, "compose"):
+        return
+    if units.seconds(grace) > drain:
+        form = (
+            "{0}: stop_grace_period is {1}, but a deploy waits {2} s for requests in flight; "
+            "{3} must be {4:.0f} or more"
+        )
+        name = settings.get("drain_variable", "the drain")
+        raise ServiceError(form.format(told, grace, drain, name, units.seconds(grace)))
 
 
 def _written(item: Mapping[str, Any]) -> List[str]:

@@ -18,6 +18,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     service_health,
     service_lines,
     service_needs,
+    service_releases,
     service_updates,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
@@ -170,7 +171,7 @@ def _expand_one(
         )
         prove += service_health.proofs(item, told, container)
         scrape += _scrapes(item, container, _metrics_kind(image, settings))
-    argv = service_lines.words(item["release"], told + ": release") if item.get("release") else None
+    argv = service_releases.command(item, told)
     return {
         "secrets": {
             "{0}/{1}".format(name, relative): {"content": content, "uid": owner} for relative, content in files.items()

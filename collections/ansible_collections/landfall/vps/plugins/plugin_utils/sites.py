@@ -13,7 +13,7 @@ import re
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import units
-from ansible_collections.landfall.vps.plugins.plugin_utils import given, quoting, site_lines
+from ansible_collections.landfall.vps.plugins.plugin_utils import certificates, given, quoting, site_lines
 
 NAME = re.compile(r"(?:\*\.)?(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 NOT_PUBLIC = re.compile(r"\.(test|localhost|local|internal|lan|home\.arpa|invalid|example)$")
@@ -190,6 +190,8 @@ def _tls_faults(site: Mapping[str, Any], told: str, settings: Mapping[str, Any])
         yield told + "certificate and key go together; give both or none"
     if key and "PRIVATE KEY-----" not in key:
         yield told + "key is no private key in PEM"
+    elif certificate and key:
+        yield from (told + fault for fault in certificates.faults(certificate, key, names))
 
 
 def _part_faults(part: Mapping[str, Any], told: str, settings: Mapping[str, Any], guarded: bool) -> Iterator[str]:

@@ -154,9 +154,10 @@ def _arguments(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> List[s
 def _worker(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> Dict[str, Any]:
     name, reference = str(worker.get("name")), is_reference(worker, settings)
     grace = int(worker.get("grace") or settings["grace"])
-    _check_grace(name, grace, reference, settings)
-    queues = [str(queue) for queue in worker.get("queues") or [settings["program"]]]
     arguments = _arguments(worker, settings)
+    _check_grace(name, grace, reference, settings)
+    _check_longest(name, grace, arguments, settings)
+    queues = [str(queue) for queue in worker.get("queues") or [settings["program"]]]
     argv = [
         settings["program"], "-A", str(worker.get("module") or settings["code"]), "worker", "-Q", ",".join(queues),
         # The node's name is fixed by container_name and hostname, so that dashboards and alerts keep their series
@@ -210,6 +211,17 @@ def _check_grace(name: str, grace: int, reference: bool, settings: Mapping[str, 
                 settings["where"], name, grace, limit, settings["program"]
             )
         )
+
+
+def _check_longest(name: str, grace: int, arguments: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """A worker that ends after its tasks is given as long as the longest may take. Raises ServiceError."""
+    text = " ".join(arguments).replace("--time-limit ", "--time-limit=")
+    limits = [word.partition("=")[2] for word in text.split() if word.startswith("--time-limit=")]
+    if settings.get("shutdown") != "warm" or not limits or not limits[-1].replace(".", "", 1).isdigit():
+        return
+    if grace <= float(limits[-1]):
+        form = "{0}: {1} is ended after {2} s, while a task may take {3} s (--time-limit); set its grace above that"
+        raise ServiceError(form.format(settings["where"], name, grace, limits[-1]))
 
 
 def _metrics(worker: Mapping[str, Any], item: Dict[str, Any], settings: Mapping[str, Any]) -> int:
