@@ -35,7 +35,7 @@ def test_what_the_proxy_leads_to_starts_first() -> None:
         ({"publish": ["127.0.0.1:80:8000"]}, "it publishes a port of the VPS, which one container can have at a time"),
         ({"compose": {"ports": ["127.0.0.1:80:8000"]}}, "it publishes a port of the VPS"),
         ({"compose": {"network_mode": "host"}}, "it has no network of its own"),
-        ({"health": {"none": "nobody listens"}}, "nobody can ask whether the new version is well"),
+        ({"health": {"none": "nobody listens"}}, "nobody can ask whether the new version is healthy"),
         ({"name": "w" * 59}, "its name leaves no room for that of a second container; give it one of at most 58"),
     ],
 )
