@@ -50,9 +50,17 @@ class Gauges:
         self._repository, self._client, self._users, self._near = repository, client, users, near
         self._interval = interval
         self._depths: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
 
     def refresh(self) -> None:
-        """Read everything once; a part that does not answer is logged and the others are still read."""
+        """Read everything once; a part that does not answer is logged and the others are still read.
+
+        One reading at a time: a second one would not count the users that the first has taken and not yet stored.
+        """
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
         self._near.refresh()
         self._repository.database.pool_figures()
         try:
