@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple
 
 import pytest
 import yaml
-from ansible_collections.landfall.vps.plugins.module_utils import converge, model, plan, records, spec
+from ansible_collections.landfall.vps.plugins.module_utils import converge, model, plan, shapes, spec
 
 PLUGINS = Path(__file__).resolve().parents[2] / "collections/ansible_collections/landfall/vps/plugins"
 TOLD = ("type", "elements", "choices", "default", "required")
@@ -107,7 +107,16 @@ def test_what_is_recorded_is_what_the_model_says() -> None:
     docker: Any = SimpleNamespace(containers=dict, images=dict)
     written = set(converge.record_of(desired, docker, "ops@desk", proven=True)) | {"format", "start"}
     assert written == {one.name for one in dataclasses.fields(model.Record)}
-    assert model.shape(model.Record) == records.SHAPE
+    asked = {key.rstrip("?") for key in shapes.RECORD}
+    assert asked < {one.name for one in dataclasses.fields(model.Record)}
+    assert {key for key in shapes.RECORD if not key.endswith("?")} == set(model.shape(model.Record))
+
+
+def test_what_the_engine_reads_of_a_record_s_meta_has_a_form() -> None:
+    sources = (PLUGINS / "module_utils").glob("*.py")
+    read = {key for path in sources for name, key in keys_read(path.read_text("utf-8")) if name == "meta"}
+    assert len(read) > 15
+    assert read - {key.rstrip("?") for key in shapes.META} - {"exercise", "takes"} == set()
 
 
 def test_types_become_options() -> None:

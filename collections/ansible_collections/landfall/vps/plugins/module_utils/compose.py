@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils import progress, shown
-from ansible_collections.landfall.vps.plugins.module_utils.plan import main_of, owns, stored_as
+from ansible_collections.landfall.vps.plugins.module_utils.plan import main_of, stored_as
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
+from ansible_collections.landfall.vps.plugins.module_utils.shapes import owns
 
 SCRATCH = "/tmp"  # noqa: S108 - inside a throw-away container, a tmpfs of its own
 

@@ -44,6 +44,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
 from ansible_collections.landfall.vps.plugins.module_utils.recovery import Troubles, finish_removal, in_words, undo
 from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
 from ansible_collections.landfall.vps.plugins.module_utils.settling import Settling, start_ahead
+from ansible_collections.landfall.vps.plugins.module_utils.shapes import owns
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store
 
 DOING = {
@@ -169,7 +170,7 @@ class Converger:
             raise compose.Refused("; ".join(faults))
         timers.check(self.root, self.desired.name, self.staged, self.meta)
         images, known = self.docker.images(), read_records(self.root)
-        own = plan.up or any(planning.owns(self.desired.name, path) for path in plan.files)
+        own = plan.up or any(owns(self.desired.name, path) for path in plan.files)
         # What a start reads anyway is checked with all the rest that it reads
         apart = {path: kind for path, kind in plan.files.items() if not (plan.up and self._receives(path))}
         # Each checker is a container of its own and most of its time is Docker's, so they run side by side

@@ -123,7 +123,7 @@ def _file(root: str, release: Mapping[str, Any], component: str, path: str) -> s
 
 def _record(root: str, release: Mapping[str, Any], component: str) -> Optional[Dict[str, Any]]:
     try:
-        return records.load_from(os.path.join(_folder(root, release, component), "record.json"))
+        return records.load_from(os.path.join(_folder(root, release, component), "record.json"), component)
     except records.BadRecord:
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -15,6 +14,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional
 from ansible_collections.landfall.vps.plugins.module_utils import (
     registry,
     release_list,
+    shapes,
     sockets,
     surroundings,
     timer_units,
@@ -107,8 +107,7 @@ def _all_files(root: str, records_: Mapping[str, Mapping[str, Any]]) -> Dict[str
 def read_json(path: str) -> Optional[Dict[str, Any]]:
     """The object in a JSON file, or None when it is absent or unreadable as such."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            value = json.load(handle)
+        value = shapes.read(path)
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -13,12 +13,11 @@ files are going; ``undo`` it did not serve and goes back; ``back`` as well, from
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
-from ansible_collections.landfall.vps.plugins.module_utils import records
+from ansible_collections.landfall.vps.plugins.module_utils import records, shapes
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
 
 JOURNAL_FORMAT = 1
@@ -29,13 +28,25 @@ FOLDER = "journal"
 RESERVE = 64 * 1024  # bytes; a journal and a record are written while going back, each far smaller than half of it
 
 
+PHASES = (SWAP, STANDBY, APPLY, PLACED, REMOVE, UNDO, BACK)
+
+
 class BadJournal(Exception):
     """A journal that cannot be read; the message names it."""
 
 
+class NewerJournal(BadJournal):
+    """One of a later Landfall, which alone knows what it means."""
+
+
+def home(root: str) -> str:
+    """The folder of all journals."""
+    return os.path.join(root, records.STATE_DIR, FOLDER)
+
+
 def open_journals(root: str) -> List[str]:
     """The components whose change was begun and not concluded."""
-    folder = os.path.join(root, records.STATE_DIR, FOLDER)
+    folder = home(root)
     return sorted(n for n in os.listdir(folder) if "." not in n) if os.path.isdir(folder) else []
 
 
@@ -44,24 +55,45 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._home = os.path.join(store.state, FOLDER)
-        self._folder = os.path.join(self._home, store.name)
+        self._folder = os.path.join(home(store.root), store.name)
         self._file = os.path.join(self._folder, "journal.json")
 
     def read(self) -> Optional[Dict[str, Any]]:
         """What was begun, or None. Raises BadJournal."""
-        if not os.path.isdir(self._folder):
+        if not os.path.lexists(self._folder):
             return None
         try:
-            with open(self._file, encoding="utf-8") as handle:
-                value = json.load(handle)
+            value = shapes.read(self._file)
         except (OSError, ValueError) as error:
             raise BadJournal("{0} cannot be read: {1}".format(self._file, error)) from error
-        shape = isinstance(value, dict) and isinstance(value.get("paths"), dict) and isinstance(value.get("phase"), str)
-        if not shape or value.get("format") != JOURNAL_FORMAT:
-            raise BadJournal("{0} is damaged or of a format that this Landfall does not know".format(self._file))
+        number = value.get("format") if isinstance(value, dict) else None
+        if isinstance(number, int) and number > JOURNAL_FORMAT:
+            form = "{0} was begun by a newer Landfall (format {1}, this one reads {2}); let that version conclude it"
+            raise NewerJournal(form.format(self._file, number, JOURNAL_FORMAT))
+        fault = "is of no format that there was" if number != JOURNAL_FORMAT else self._fault(value)
+        if fault:
+            raise BadJournal("{0} {1}".format(self._file, fault))
         result: Dict[str, Any] = value
         return result
+
+    def _fault(self, entry: Mapping[str, Any]) -> str:
+        """What keeps a value from being this component's journal; by its paths files are removed."""
+        wrong = shapes.misfit(entry, shapes.JOURNAL)
+        if wrong:
+            return "is damaged: '{0}' is missing or of a wrong type".format(wrong)
+        phase, intent, paths = entry["phase"], entry["intent"], entry["paths"]
+        if phase not in PHASES:
+            return "is damaged: there is no phase '{0}'".format(phase)
+        if phase in (STANDBY, APPLY) and not (intent.get("record") and intent.get("work")):
+            return "is damaged: it does not say what was begun"
+        told = [record for record in (entry["record"], intent.get("record")) if record is not None]
+        faults = [fault for record in told for fault in [records.fault_of(record, self.store.name)] if fault]
+        if faults:
+            return "is damaged: a record in it " + faults[0]
+        strange = shapes.strange(self.store.name, paths) or next(
+            (folder for folder in entry["folders"] if not any(path.startswith(folder + "/") for path in paths)), ""
+        )
+        return "names {0!r}, which is none of the component's".format(strange) if strange else ""
 
     def begin(self, phase: str, paths: Iterable[str], intent: Mapping[str, Any]) -> Dict[str, Any]:
         """Note the state of ``paths`` and of the record before they are touched. ``intent`` is for whoever finishes.
@@ -80,7 +112,7 @@ class Journal:
     def _first(self, phase: str, paths: Iterable[str], intent: Mapping[str, Any]) -> Dict[str, Any]:
         record = self.store.record()
         making = self._folder + ".making"
-        shutil.rmtree(making, ignore_errors=True)
+        shapes.discard(making)
         os.makedirs(os.path.join(making, "files"), mode=0o700)
         unproven = record is not None and not record["proven"]
         # What a version brought that never served was not there before it
@@ -161,9 +193,9 @@ class Journal:
 
     def close(self) -> None:
         """The change is concluded, one way or the other, or the journal tells nobody anything."""
-        if os.path.isdir(self._folder):
+        if os.path.lexists(self._folder):
             done = self._folder + ".done"
-            shutil.rmtree(done, ignore_errors=True)
+            shapes.discard(done)
             os.rename(self._folder, done)
             shutil.rmtree(done, ignore_errors=True)
 

@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils.host import read_json
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
+from ansible_collections.landfall.vps.plugins.module_utils.shapes import discard
 
 LEASE_SECONDS = 60
 PATIENCE = 3.0
@@ -45,12 +46,12 @@ def _boot() -> str:
 def _left(holder: Dict[str, Any]) -> float:
     """Seconds for which a lease still holds, 0 or less when it has ended."""
     try:
-        if "boot" not in holder:  # written by the version before, which asked the wall clock
-            return min(float(holder.get("until", 0)) - time.time(), LEASE_SECONDS)
-        left = float(holder.get("until", 0)) - _now()
-    except (TypeError, ValueError):
+        old = "boot" not in holder  # written by the version before, which asked the wall clock
+        left = float(holder.get("until", 0)) - (time.time() if old else _now())
+    except (TypeError, ValueError, OverflowError):
         return 0.0
-    return min(left, LEASE_SECONDS) if holder["boot"] == _boot() else 0.0
+    # No run writes a longer one: that is damage, or a clock that was set back, and would keep everybody out for ever
+    return left if (old or holder["boot"] == _boot()) and 0 < left <= LEASE_SECONDS + 1 else 0.0
 
 
 def _describe(holder: Optional[Dict[str, Any]], working: bool) -> str:
@@ -103,8 +104,7 @@ class Lock:
             mine = holder is not None and holder.get("run") == self._run
             since = holder.get("since") if holder and mine else None
             self._write({"since": since or time.time(), "doing": doing})
-            with open(self._last, "w", encoding="utf-8") as handle:
-                handle.write(self._run)
+            _put(self._last, self._run)
         except BaseException:
             self._close()
             raise
@@ -130,6 +130,8 @@ class Lock:
             time.sleep(AGAIN)
 
     def _flock(self, patience: float) -> int:
+        if os.path.isdir(self._path + ".guard"):  # which nobody can have locked
+            discard(self._path + ".guard")
         guard = os.open(self._path + ".guard", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + patience
         while True:
@@ -209,8 +211,8 @@ class Lock:
         """The run has ended: give its lease back now, or let the program that still works do so."""
         if (read_json(self._path) or {}).get("run") != self._run:
             return
-        with contextlib.suppress(OSError), open(self._ended, "w", encoding="utf-8") as handle:
-            handle.write(self._run)
+        with contextlib.suppress(OSError):
+            _put(self._ended, self._run)
         try:
             self._guard = self._flock(0.0)
         except (Locked, OSError):
@@ -253,11 +255,20 @@ class Lock:
                 os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as handle:
                 json.dump({**value, **more}, handle, sort_keys=True)
+            if os.path.isdir(self._path):
+                discard(self._path)
             os.replace(temporary, self._path)
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+
+
+def _put(path: str, text: str) -> None:
+    if os.path.isdir(path):
+        discard(path)
+    with open(path, "w", encoding="utf-8") as handle:
+        handle.write(text)
 
 
 def read_text(path: str) -> str:

@@ -14,6 +14,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
+from ansible_collections.landfall.vps.plugins.module_utils.shapes import owns
+
 NONE = "none"
 CREATED = "created"
 RECREATED = "recreated"
@@ -22,8 +24,6 @@ STARTED = "started"
 UPDATED = "updated"
 REMOVED = "removed"
 ROLLED_BACK = "rolled_back"
-OWN_FOLDERS = ("config", "secrets", "units")
-"""Folders of a component that are strictly kept; no container sees the last one, which is for systemd."""
 HEALTHY, STARTED, COMPLETED = "healthy", "started", "completed"
 """Under which condition a component may start after one that it needs: what serves is healthy, and ended if it ends."""
 WELL = ("healthy", "starting", "done", "unasked")
@@ -115,16 +115,6 @@ class Plan:
 def fingerprint(content: bytes, mode: int, uid: int) -> str:
     """The fingerprint of a file with this content, permission bits and owner."""
     return "{0}:{1:o}:{2}".format(hashlib.sha256(content).hexdigest(), mode, uid)
-
-
-def own_prefixes(name: str) -> Tuple[str, ...]:
-    """The paths below which everything belongs to component ``name`` (a folder ends in a slash)."""
-    return (name + "/compose.yaml", *("{0}/{1}/".format(name, part) for part in OWN_FOLDERS))
-
-
-def owns(name: str, path: str) -> bool:
-    """Whether ``path`` lies in component ``name``'s own, strictly kept part of its folder."""
-    return any(path == p or (p.endswith("/") and path.startswith(p)) for p in own_prefixes(name))
 
 
 def identity(name: str, files: Mapping[str, str], services: Mapping[str, Tuple[str, str]]) -> str:

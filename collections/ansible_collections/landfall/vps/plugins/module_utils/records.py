@@ -7,10 +7,10 @@ import os
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from ansible_collections.landfall.vps.plugins.module_utils import shapes
+
 STATE_DIR = ".state"
 RECORD_FORMAT = 2
-SHAPE: Dict[str, type] = {"name": str, "group": str, "files": dict, "containers": dict, "meta": dict, "proven": bool}
-"""What every record has, and of which type."""
 
 
 def _with_group(record: Dict[str, Any]) -> Dict[str, Any]:
@@ -36,7 +36,7 @@ def _refuse(path: str, what: str) -> BadRecord:
     return BadRecord(form.format(path, what))
 
 
-def _checked(path: str, value: Any) -> Dict[str, Any]:
+def _checked(path: str, value: Any, name: str) -> Dict[str, Any]:
     if not isinstance(value, dict):
         raise _refuse(path, "is no record")
     number = value.get("format", 1)
@@ -47,32 +47,38 @@ def _checked(path: str, value: Any) -> Dict[str, Any]:
         raise BadRecord(form.format(path, number, RECORD_FORMAT))
     while number < RECORD_FORMAT:
         value, number = MIGRATIONS[number](value), number + 1
-    wrong = [key for key, kind in SHAPE.items() if not isinstance(value.get(key), kind)]
-    if not wrong:
-        wrong = [n for n, c in value["containers"].items() if not isinstance(c, dict) or "image" not in c]
-    if not wrong:
-        wrong = [path for path, mark in value["files"].items() if not isinstance(mark, str)]
-    if wrong:
-        raise _refuse(path, "is damaged: '{0}' is missing or of a wrong type".format(wrong[0]))
+    fault = fault_of(value, name)
+    if fault:
+        raise _refuse(path, fault)
     result: Dict[str, Any] = value
     return result
 
 
+def fault_of(value: Any, name: str) -> str:
+    """What keeps ``value`` from being a record of component ``name``, in today's format; empty if nothing does."""
+    wrong = shapes.misfit(value, shapes.RECORD)
+    if wrong:
+        return "is damaged: '{0}' is missing or of a wrong type".format(wrong)
+    if value["name"] != name:
+        return "is that of component '{0}'".format(value["name"])
+    strange = shapes.strange(name, value["files"])
+    return "names the file {0!r}, which is none of the component's".format(strange) if strange else ""
+
+
 def load(root: str, name: str) -> Optional[Dict[str, Any]]:
     """The record of a component, in today's format, or None when there is none. Raises BadRecord."""
-    return load_from(path_of(root, name))
+    return load_from(path_of(root, name), name)
 
 
-def load_from(path: str) -> Optional[Dict[str, Any]]:
-    """The record in the file at ``path``, see ``load``."""
+def load_from(path: str, name: str) -> Optional[Dict[str, Any]]:
+    """The record of component ``name`` in the file at ``path``, see ``load``."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            value = json.load(handle)
+        value = shapes.read(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise _refuse(path, "cannot be read: {0}".format(error)) from error
-    return _checked(path, value)
+    return _checked(path, value, name)
 
 
 def load_all(root: str) -> Tuple[Dict[str, Dict[str, Any]], Dict[str, str]]:
@@ -127,8 +133,8 @@ def leftovers(root: str) -> List[str]:
     found = [n for n in _names(state) if n.startswith(("staged-", "standby-")) or n.endswith(".new") or n == "previous"]
     for name in _names(os.path.join(state, "journal")):
         try:
-            with open(os.path.join(state, "journal", name, "journal.json"), encoding="utf-8") as handle:
-                placed = json.load(handle)["phase"] == "placed"  # these are started by whoever settles
+            entry = shapes.read(os.path.join(state, "journal", name, "journal.json"))
+            placed = entry["phase"] == "placed"  # these are started by whoever settles
         except (OSError, ValueError, KeyError, TypeError):
             placed = False
         found += [] if placed and "." not in name else ["journal/" + name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import (
@@ -12,12 +11,13 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     compose,
     handover,
     ownership,
+    shapes,
     switching,
     timers,
 )
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
-from ansible_collections.landfall.vps.plugins.module_utils.journal import BadJournal, Journal
+from ansible_collections.landfall.vps.plugins.module_utils.journal import BadJournal, Journal, NewerJournal
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, BadRecord
 from ansible_collections.landfall.vps.plugins.module_utils.report import last_lines
@@ -146,6 +146,8 @@ def recover(root: str, docker: Docker, network: Mapping[str, Any]) -> List[str]:
         try:
             entry = journal.read()
             said = _conclude(store, docker, network, journal, entry) if entry else ""
+        except NewerJournal as error:
+            said = str(error)
         except BadJournal as error:
             journal.close()
             said = "{0}; it was removed, the component is planned again".format(error)
@@ -210,14 +212,14 @@ def finish_removal(
 
 
 def _sweep(state: str) -> None:
-    """Remove what was staged, half written or kept by versions before; some of it holds secrets."""
+    """Remove what was staged, half written or kept by versions before, whatever it is; some of it holds secrets."""
     for name in os.listdir(state) if os.path.isdir(state) else []:
-        path = os.path.join(state, name)
-        if name.startswith("staged-") or name == "previous":
-            shutil.rmtree(path, ignore_errors=True)
-        elif (name.endswith((".new", ".pending")) or name.startswith("standby-")) and os.path.isfile(path):
-            os.unlink(path)
+        if name.startswith(("staged-", "standby-")) or name.endswith((".new", ".pending")) or name == "previous":
+            shapes.discard(os.path.join(state, name))
     home = os.path.join(state, journals.FOLDER)
-    for name in os.listdir(home) if os.path.isdir(home) else []:
-        if name.endswith((".making", ".done")):
-            shutil.rmtree(os.path.join(home, name), ignore_errors=True)
+    if not os.path.isdir(home):
+        shapes.discard(home)
+        return
+    for name in os.listdir(home):
+        if "." in name:  # half made, or done
+            shapes.discard(os.path.join(home, name))

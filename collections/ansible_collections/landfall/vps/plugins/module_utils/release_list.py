@@ -18,11 +18,11 @@ A release is what all components of some groups were together: their own files, 
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Dict, List, Mapping, Optional, Set
 
-from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
+from ansible_collections.landfall.vps.plugins.module_utils import shapes
+from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, BadRecord
 
 FOLDER = "releases"
 FORMAT = 1
@@ -44,26 +44,27 @@ def open_file(root: str) -> str:
 
 def _read(path: str) -> Optional[Release]:
     try:
-        with open(path, encoding="utf-8") as handle:
-            value = json.load(handle)
+        value = shapes.read(path)
     except (OSError, ValueError):
         return None
-    shape: Dict[str, Any] = {
-        "name": str,
-        "outcome": str,
-        "at": (int, float),
-        "components": dict,
-        "wants": dict,
-        "groups": list,
-    }
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
+    if not isinstance(value, dict) or value.get("format") != FORMAT or shapes.misfit(value, shapes.RELEASE):
         return None
-    return value if all(isinstance(value.get(key), kind) for key, kind in shape.items()) else None
+    names = [str(value.get(key) or "") for key in ("name", "base", "back", "after")]
+    return None if any("/" in name or name.startswith(".") for name in names) else value
 
 
 def under_way(root: str) -> Optional[Release]:
-    """The change that goes on, or that a run that died left; None for none."""
-    return _read(open_file(root))
+    """The change that goes on, or that a run that died left; None for none. Raises BadRecord for a newer one."""
+    path = open_file(root)
+    try:
+        value = shapes.read(path)
+    except (OSError, ValueError):
+        return None
+    number = value.get("format") if isinstance(value, dict) else None
+    if isinstance(number, int) and number > FORMAT:
+        form = "{0} was begun by a newer Landfall (format {1}, this one reads {2}); let that version conclude it"
+        raise BadRecord(form.format(path, number, FORMAT))
+    return _read(path)
 
 
 def load(root: str, name: str) -> Optional[Release]:

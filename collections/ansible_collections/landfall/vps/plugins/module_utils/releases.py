@@ -12,7 +12,7 @@ import time
 from typing import Any, Dict, List, Mapping, Optional, Set
 
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.module_utils import pruning, records, release_list
+from ansible_collections.landfall.vps.plugins.module_utils import pruning, records, release_list, shapes
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.host import marks_of
 from ansible_collections.landfall.vps.plugins.module_utils.release_list import (
@@ -268,10 +268,13 @@ def drop(root: str, docker: Docker, count: int) -> List[str]:
 
 
 def sweep(root: str) -> None:
-    """Remove what was half written or half dropped."""
+    """Remove what was half written or half dropped, and a change of which nobody can tell what it was.
+
+    Raises BadRecord where a newer Landfall can.
+    """
     home = release_list.home(root)
+    if release_list.under_way(root) is None:
+        shapes.discard(release_list.open_file(root))
     for name in os.listdir(home) if os.path.isdir(home) else []:
-        if name.startswith("."):
-            shutil.rmtree(os.path.join(home, name), ignore_errors=True)
-        elif name.endswith(".new"):
-            os.unlink(os.path.join(home, name))
+        if name.startswith(".") or name.endswith(".new"):
+            shapes.discard(os.path.join(home, name))

@@ -7,7 +7,8 @@ from typing import Any, Dict, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import records
 from ansible_collections.landfall.vps.plugins.module_utils.host import marks_of, own_files
-from ansible_collections.landfall.vps.plugins.module_utils.plan import owns, select
+from ansible_collections.landfall.vps.plugins.module_utils.plan import select
+from ansible_collections.landfall.vps.plugins.module_utils.shapes import owns
 
 
 class Store:

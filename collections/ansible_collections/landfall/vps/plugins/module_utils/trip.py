@@ -270,11 +270,12 @@ def recover_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Di
     common = {"root": root, "network": network, "run": run, "who": who}
     try:
         notes = conclude_dead(lock, Docker(), common, False)
-        lock.release()
     except Locked as error:
         return {"notes": [], "busy": str(error)}
     except (Refused, *Troubles) as error:
         notes.append(in_words(error))
+    finally:
+        lock.release()
     return {"notes": notes, "busy": ""}
 
 

@@ -54,6 +54,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
     room,
     rotation,
     settling,
+    shapes,
     shown,
     signals,
     single,
@@ -75,10 +76,11 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 MARK = "landfall-answer:"
 FIRST_LOOK, NEXT_LOOK = 2.0, 3.0
 """Seconds: what takes no longer than the first needs no word."""
-READ = (docker_api, records, release_list, sockets, surroundings, timer_units, registry, host)
+READ = (docker_api, shapes, records, release_list, sockets, surroundings, timer_units, registry, host)
 VERIFY = (
     progress,
     docker_api,
+    shapes,
     records,
     release_list,
     sockets,
@@ -100,10 +102,24 @@ VERIFY = (
     releases,
     verify,
 )
-LEASE = (progress, docker_api, records, release_list, sockets, surroundings, timer_units, registry, host, lock, lease)
+LEASE = (
+    progress,
+    docker_api,
+    shapes,
+    records,
+    release_list,
+    sockets,
+    surroundings,
+    timer_units,
+    registry,
+    host,
+    lock,
+    lease,
+)
 CHANGE = (
     progress,
     docker_api,
+    shapes,
     records,
     release_list,
     sockets,
@@ -143,6 +159,7 @@ CHANGE = (
 )
 HISTORY = (
     docker_api,
+    shapes,
     records,
     release_list,
     sockets,
