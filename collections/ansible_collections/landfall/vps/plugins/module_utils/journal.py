@@ -68,7 +68,7 @@ class Journal:
             raise BadJournal("{0} cannot be read: {1}".format(self._file, error)) from error
         number = value.get("format") if isinstance(value, dict) else None
         if isinstance(number, int) and number > JOURNAL_FORMAT:
-            form = "{0} was begun by a newer Landfall (format {1}, this one reads {2}); let that version conclude it"
+            form = "{0} was begun by a newer Landfall (format {1}, this one reads {2}); let that version finish it"
             raise NewerJournal(form.format(self._file, number, JOURNAL_FORMAT))
         fault = "is of no format that there was" if number != JOURNAL_FORMAT else self._fault(value)
         if fault:

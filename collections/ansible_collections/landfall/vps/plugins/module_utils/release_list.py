@@ -62,7 +62,7 @@ def under_way(root: str) -> Optional[Release]:
         return None
     number = value.get("format") if isinstance(value, dict) else None
     if isinstance(number, int) and number > FORMAT:
-        form = "{0} was begun by a newer Landfall (format {1}, this one reads {2}); let that version conclude it"
+        form = "{0} was begun by a newer Landfall (format {1}, this one reads {2}); let that version finish it"
         raise BadRecord(form.format(path, number, FORMAT))
     return _read(path)
 
