@@ -16,7 +16,7 @@ VPS ?=
 SUITE ?= bookworm
 # renovate: datasource=go depName=github.com/rhysd/actionlint
 ACTIONLINT := v1.7.12
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed clean-room bench release release-notes site site-look workflows docs clean
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed upgrade clean-room bench release release-notes site site-look workflows docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -75,6 +75,9 @@ collection: $(VENV) ## build/landfall-vps-<version>.tar.gz, for ansible-galaxy: 
 
 installed: $(VENV) engine ## the collection installed from its tarball into an empty folder, deployed, verified, updated
 	PYTHONPATH=molecule python -m testbed.installed
+
+upgrade: $(VENV) engine ## the release before, from git's history, is taken over with its data, history and passwords
+	PYTHONPATH=molecule python -m testbed.upgrade
 
 bench: $(VENV) engine ## measure docs/benchmarks.md anew (half an hour), or ARGS='--parts unchanged,change --runs 3 --keep'
 	PYTHONPATH=molecule python -m testbed.bench $(ARGS)

@@ -88,13 +88,14 @@ def plan(wanted: list[str]) -> list[Stage]:
         Stage("app-test", (*MAKE, "app-test"), after=("environments",)),
         Stage("cores", (*MAKE, "cores"), after=("images",)),
         Stage("installed", (*MAKE, "installed"), after=("images",)),
+        Stage("upgrade", (*MAKE, "upgrade"), after=("images",)),
         *others,
     ]
 
 
 def check() -> list[Stage]:
     """Return the stages of `make check`: what daily work needs to know within minutes."""
-    return [stage for stage in plan([SMOKE]) if stage.name not in {"app-test", "cores", "installed"}]
+    return [stage for stage in plan([SMOKE]) if stage.name not in {"app-test", "cores", "installed", "upgrade"}]
 
 
 def beside(environment: Mapping[str, str] = os.environ) -> int:
