@@ -6,12 +6,10 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils import timer_program
 from ansible_collections.landfall.vps.plugins.module_utils.backups import (
     postgres,
     redis,
@@ -390,21 +388,3 @@ def test_two_do_not_work_at_once(tmp_path: Path) -> None:
     one = stack.Stack(settings(tmp_path))
     with one.alone(), pytest.raises(tools.Fault, match="a backup or a restore goes on"), one.alone():
         pass
-
-
-@pytest.mark.parametrize(
-    ("argv", "timeout", "status"),
-    [(["true"], 30, 0), (["sh", "-c", "exit 7"], 30, 7), (["sleep", "30"], 1, 124), (["/nowhere"], 30, 125)],
-)
-def test_a_timer_runs_a_program_of_the_vps(tmp_path: Path, argv: Sequence[str], timeout: int, status: int) -> None:
-    home = tmp_path / "web/units"
-    home.mkdir(parents=True)
-    (tmp_path / ".state").mkdir()
-    (home / "run.py").write_bytes(Path(str(timer_program.__file__)).read_bytes())
-    spec = {"argv": argv, "project": "web", "service": "web", "container": "x", "schedule": [], "grace_seconds": 1,
-            "timeout_seconds": timeout, "late_after_seconds": 60, "reports": [],
-            "labels": {"scheduled_job": "x", "scheduled_service": "web"}}  # fmt: skip
-    (home / "a.json").write_text(json.dumps(spec))
-    done = subprocess.run([sys.executable, "-I", str(home / "run.py"), "run", "a"], check=False, timeout=60)
-    assert done.returncode == status
-    assert json.loads((tmp_path / ".state/timers/a.json").read_text())["last_exit_status"] == status

@@ -14,13 +14,20 @@ import yaml
 from ansible_collections.landfall.vps.plugins.module_utils import converge, model, plan, shapes, spec
 
 PLUGINS = Path(__file__).resolve().parents[2] / "collections/ansible_collections/landfall/vps/plugins"
+PLACE = "ansible_collections.landfall.vps.plugins"
 TOLD = ("type", "elements", "choices", "default", "required")
 
 
 def documented(module: str) -> Dict[str, Any]:
     """The options of a module's documentation in the form of an argument spec."""
-    place = f"ansible_collections.landfall.vps.plugins.modules.{module}"
-    return as_spec(yaml.safe_load(importlib.import_module(place).DOCUMENTATION)["options"])
+    told = yaml.safe_load(importlib.import_module(f"{PLACE}.modules.{module}").DOCUMENTATION)
+    options = dict(told["options"])
+    for fragment in told.get("extends_documentation_fragment", []):
+        found = importlib.import_module(f"{PLACE}.doc_fragments.{fragment.rpartition('.')[2]}").ModuleDocFragment
+        more = yaml.safe_load(found.DOCUMENTATION)["options"]
+        assert not options.keys() & more.keys(), "said twice"
+        options.update(more)
+    return as_spec(options)
 
 
 def as_spec(options: Dict[str, Any]) -> Dict[str, Any]:
