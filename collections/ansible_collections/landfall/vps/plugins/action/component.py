@@ -193,7 +193,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             builds, archives = shipping.images(missing, known, state["images"], offline)
         except (ShippingError, ContextError, OSError, ValueError) as error:
             raise AnsibleActionFail("{0}: {1}; nothing was changed".format(task, error)) from error
-        return {"builds": builds, "archives": archives}
+        marks = (state.get("bundle") or {}).get("images") or {}
+        digests = {image: marks[image]["sha256"] for image in archives if image in marks}
+        return {"builds": builds, "archives": archives, "digests": digests}
 
     def _report(self, name: str, task_vars: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         if answer.get("failed"):

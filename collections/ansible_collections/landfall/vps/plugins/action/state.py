@@ -12,6 +12,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership, units
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    bundles,
+    bundling,
     claims,
     compiled,
     foresight,
@@ -49,9 +51,22 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted,
 from yaml import YAMLError
 
 STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
-OPTIONS = frozenset({"root", "lock_wait", "files", "inventory", "images", "archives", "image_size", "disk_reserve"}) | {
-    *("profile", "engine_options", "engine_defaults", "registries", "finish")
-}
+OPTIONS = frozenset(
+    {
+        "root",
+        "lock_wait",
+        "bundle",
+        "bundle_signers",
+        "bundle_into",
+        "sign_with",
+        "files",
+        "inventory",
+        "images",
+        "archives",
+        "image_size",
+        "disk_reserve",
+    }
+) | {*("profile", "engine_options", "engine_defaults", "registries", "finish")}
 STRAYS = (
     "{0} holds {1}: with another ansible.cfg Ansible reads such files as inventory and prints what is in them. Take "
     "secrets of your own by lookup('landfall.vps.secret', '<name>'), which moves them, and move other files elsewhere"
@@ -76,6 +91,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if unknown:
             raise AnsibleActionFail("landfall.vps.state: unknown option {0}".format(", ".join(unknown)))
         python = interpreter(task_vars, self)
+        if args.get("bundle_into"):
+            return self._bundle(args, task_vars, result)
         compiled.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             # The connection waits for the VPS most of the time, which is enough to check the inventory
@@ -84,6 +101,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             )
             values: Dict[str, Dict[str, Any]] = {}
             faults = self._inventory_faults(task_vars, result, values)
+            bundle = self._open_bundle(args, task_vars, faults)
             found = [("the inventory of {0} has {1}", faults if args.get("inventory", True) else [])]
             state = self._answer(reading.result, task_vars, found)
         state = self._queue(state, args, python, task_vars, bool(faults))
@@ -99,6 +117,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         unchanged = "; nothing was changed" if args.get("inventory", True) else "; no component was changed"
         self._refuse(found, task_vars, told, unchanged)
         changed = False
+        if bundle:
+            state["bundle"] = bundle
         if state.get("leftovers") and not self._task.check_mode:
             concluded = self._recover(state, python, whole, task_vars)
             changed = bool(concluded)
@@ -111,6 +131,40 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         result.setdefault("warnings", []).extend(notes)
         facts = {**session.as_fact(state), **result.get("ansible_facts", {})}
         result.update(changed=changed, ansible_facts=facts, _ansible_verbose_override=True)
+        return result
+
+    def _open_bundle(
+        self, args: Mapping[str, Any], task_vars: Mapping[str, Any], faults: List[str]
+    ) -> Optional[Dict[str, Any]]:
+        """The manifest of the bundle that images come from, if there is one; what is wrong with it is a fault."""
+        compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
+        if not args.get("bundle") or compares:
+            return None
+        try:
+            return bundles.load(os.path.expanduser(str(args["bundle"])), args.get("bundle_signers"))
+        except (bundles.BundleError, OSError) as error:
+            faults.append(str(error))
+            return None
+
+    def _bundle(self, args: Mapping[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]) -> Dict[str, Any]:
+        """Bring a bundle to hold what this host needs, without looking at the host."""
+        self._refuse([("the inventory of {0} has {1}", self._inventory_faults(task_vars, result, {}))], task_vars)
+        state = bundling.blank(str(args.get("root", "/opt/landfall")))
+        ahead = foresight.look_ahead(self, task_vars, state)
+        self._refuse([("the components of {0} have {1}", ahead.faults)], task_vars)
+        folder = os.path.abspath(os.path.expanduser(str(args["bundle_into"])))
+        try:
+            wanted = bundling.needed(ahead.planned)
+            result["images"] = sorted(wanted)
+            if not self._task.check_mode:
+                by, key = (session.run_id(), session.who()), str(args.get("sign_with") or "")
+                bundling.make(folder, key, *by, wanted, lambda line: seam.say(task_vars, line))
+        except (bundles.BundleError, OSError) as error:
+            raise AnsibleActionFail("the bundle in {0} was not made: {1}".format(folder, error)) from error
+        form = "{0} images {1} in {2}"
+        seam.say(task_vars, form.format(len(wanted), "would be" if self._task.check_mode else "are", folder))
+        facts = session.as_fact({**state, "done": True, "bundled": folder})
+        result.update(changed=True, ansible_facts=facts, _ansible_verbose_override=True)
         return result
 
     def _queue(
@@ -135,7 +189,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         """Plan what all tasks that follow will do, print it, and note in ``state`` whether anything is left to do."""
         ahead = foresight.look_ahead(self, task_vars, state)
         compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
-        self._refuse([("the components of {0} have {1}", ahead.faults)], task_vars)
+        lost = [] if compares else bundling.lost(ahead.planned, state, args)
+        self._refuse(
+            [("the components of {0} have {1}", ahead.faults), ("the images for {0} have {1}", lost)], task_vars
+        )
         for line in foresight.told(ahead):
             seam.say(task_vars, line)
         if not compares:
@@ -185,6 +242,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             for image in preflight.missing_images(state, want)
             if image not in want.built and not archive(str(args.get("archives") or ""), image)
         ]
+        if state.get("bundle"):
+            return bundles.architectures(state["bundle"]), [], []
         if not pulled or args.get("images") != "registry" or not state["engine"]["running"]:
             return {}, [], []
         logins = json.loads(json.dumps(args.get("registries") or []))
@@ -228,9 +287,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         self, task_vars: Dict[str, Any], result: Dict[str, Any], values: Dict[str, Dict[str, Any]]
     ) -> List[str]:
         """Look at every variable, which makes the secrets that are missing, and tell what became of them."""
-        secrets.heard, secrets.rehearsing = [], bool(self._task.check_mode)
+        secrets.heard, secrets.rehearsing = [], bool(self._task.check_mode or self._task.args.get("bundle_into"))
         faults = self._faults_of_variables(task_vars, values)
-        for line in secrets.grouped(secrets.heard):
+        for line in secrets.grouped(secrets.heard) if not self._task.args.get("bundle_into") else []:
             seam.say(task_vars, "secrets: {0}".format(line))
         folder = str(self._templar.template(task_vars.get("landfall_secrets_dir", "")))
         inside = folder.startswith(str(task_vars.get("inventory_dir")) + os.sep)

@@ -27,6 +27,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         """Return what was found; fail with every fault and what to do about it."""
         task_vars = task_vars or {}
         result: Dict[str, Any] = super().run(tmp, task_vars)
+        if (session.known_state(task_vars) or {}).get("bundled"):
+            result.update(changed=False, skipped=True, msg="nothing is deployed, so there is nothing to verify")
+            return result
         if self._task.check_mode:
             result.update(changed=False, msg="nothing is deployed under --check, so there is nothing to verify")
             return result

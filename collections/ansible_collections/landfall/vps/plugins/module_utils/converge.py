@@ -153,7 +153,11 @@ class Converger:
             raise compose.CommandFailed(self.provided[image])  # the parts of a context can be read once
         try:
             how = images.provide_image(
-                image, builds, self.request.get("archives") or {}, self.meta.get("image_timeout", 1800)
+                image,
+                builds,
+                self.request.get("archives") or {},
+                self.meta.get("image_timeout", 1800),
+                (self.request.get("digests") or {}).get(image, ""),
             )
         except compose.CommandFailed as error:
             self.provided[image] = str(error)

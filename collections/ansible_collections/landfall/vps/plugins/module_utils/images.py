@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -14,15 +15,31 @@ PAUSES = (2.0, 10.0, 30.0)
 PASSING = (registry.LIMIT, registry.UNREACHABLE)
 
 
-def provide_image(image: str, builds: Sequence[Mapping[str, Any]], archives: Mapping[str, str], timeout: float) -> str:
-    """Bring an image to the VPS: load an archive, build from a context, or pull. Returns how. Raises CommandFailed."""
+def provide_image(
+    image: str, builds: Sequence[Mapping[str, Any]], archives: Mapping[str, str], timeout: float, digest: str = ""
+) -> str:
+    """Bring an image to the VPS: load an archive, build from a context, or pull. Returns how. Raises CommandFailed.
+
+    An archive whose sha256 is not ``digest``, where one is told, is not loaded.
+    """
     if image in archives:
+        if digest and _sha256(archives[image]) != digest:
+            form = "the archive of {0} is not what was signed: it was changed, or cut off, on its way to the VPS"
+            raise compose.CommandFailed(form.format(image))
         compose.run(["docker", "load", "--input", archives[image]], timeout)
         return "loaded"
     for build in builds:
         if build["image"] == image:
             return _build(build, timeout)
     return pull(image, timeout)
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def pull(image: str, timeout: float) -> str:

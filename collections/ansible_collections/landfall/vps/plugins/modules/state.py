@@ -36,6 +36,20 @@ options:
     description: Seconds to wait while another run has the VPS. With 0, and under check mode, it is read at once.
     type: int
     default: 0
+  bundle:
+    description: Folder on the controller with a bundle from which missing images are loaded. Empty for none.
+    type: path
+  bundle_signers:
+    description: Public SSH keys that may sign it, as lines of .pub files.
+    type: list
+    elements: str
+    default: []
+  bundle_into:
+    description: Folder on the controller in which a bundle is made. The VPS is not looked at then.
+    type: path
+  sign_with:
+    description: SSH key that signs that bundle.
+    type: path
   finish:
     description: Whether a host may be called done when nothing is left to do for it.
     type: bool

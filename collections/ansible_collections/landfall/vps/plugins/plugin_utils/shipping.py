@@ -69,14 +69,7 @@ class Shipping:
         wanted = [(image, archive(self._archives, image), _build(builds, image)) for image in sorted(missing)]
         lost = [image for image, saved, build in wanted if not saved and build is None]
         if offline and lost:
-            raise ShippingError(
-                "landfall_images is offline, and {0} is neither on the VPS nor an archive in {1}; put {2} there or set "
-                "landfall_images to registry".format(
-                    " and ".join(lost),
-                    self._archives or "landfall_image_archives",
-                    " and ".join(os.path.basename(_archive_base("", image)) + ".tar" for image in lost),
-                )
-            )
+            raise ShippingError(lost_archives(lost, self._archives))
         same = {_tag(image): image for image in present if image.startswith(BUILT_HERE)}
         sent: List[Dict[str, Any]] = []
         loaded: Dict[str, str] = {}
@@ -121,11 +114,24 @@ def _build(builds: Sequence[Mapping[str, Any]], image: str) -> Mapping[str, Any]
     return next((build for build in builds if build["image"] == image), None)
 
 
-def _archive_base(folder: str, image: str) -> str:
-    return os.path.join(folder, image.replace("/", "_").replace(":", "_"))
+def archive_name(image: str) -> str:
+    """The name of an image's archive without its suffix."""
+    return image.replace("/", "_").replace(":", "_")
+
+
+def lost_archives(images: Sequence[str], folder: str) -> str:
+    """What is told of images that are to come from archives and have none."""
+    return (
+        "landfall_images is offline, and {0} is neither on the VPS nor an archive in {1}; put {2} there or set "
+        "landfall_images to registry".format(
+            " and ".join(images),
+            folder or "landfall_image_archives",
+            " and ".join(archive_name(image) + ".tar" for image in images),
+        )
+    )
 
 
 def archive(folder: str, image: str) -> str:
     """The archive (docker save) of an image in a folder on the controller; empty when there is none."""
-    base = _archive_base(folder, image)
+    base = os.path.join(folder, archive_name(image))
     return next((base + suffix for suffix in ARCHIVE_SUFFIXES if folder and os.path.exists(base + suffix)), "")
