@@ -214,10 +214,13 @@ def test_an_image_by_its_digest_cannot_be_bundled() -> None:
 def test_offline_what_no_archive_has_is_refused_before_anything_changes(tmp_path: Path) -> None:
     args = {"images": "offline", "archives": str(tmp_path)}
     several = [planned("x:1", "x:1"), planned("y:1", "y:1", builds=("y:1",))]
-    (told,) = bundling.lost(several, {}, args)
+    engine: dict[str, Any] = {"engine": {"running": True}}
+    (told,) = bundling.lost(several, engine, args)
     assert "landfall_images is offline, and x:1 is neither on the VPS nor an archive in" in told
     (tmp_path / "x_1.tar").touch()
-    assert bundling.lost(several, {}, args) == [] == bundling.lost(several, {}, {"images": "registry"})
+    assert bundling.lost(several, engine, args) == [] == bundling.lost(several, engine, {"images": "registry"})
+    (tmp_path / "x_1.tar").unlink()
+    assert bundling.lost(several, {"engine": {"running": False}}, args) == []
 
 
 def test_a_vps_with_nothing_is_told_as_a_real_one_is(tmp_path: Path) -> None:

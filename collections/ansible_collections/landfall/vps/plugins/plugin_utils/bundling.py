@@ -55,7 +55,8 @@ def lost(planned: Sequence[Any], state: Mapping[str, Any], args: Mapping[str, An
     missing = {image for one in planned for image in one.plan.missing_images}
     if state.get("bundle"):
         return bundles.faults(os.path.expanduser(str(args["bundle"])), state["bundle"], missing)
-    if args.get("images") != "offline":
+    # Without an engine nobody knows yet what there is
+    if args.get("images") != "offline" or not state["engine"]["running"]:
         return []
     built = {str(build["image"]) for one in planned for build in one.options.get("build") or []}
     folder = str(args.get("archives") or "")
