@@ -235,6 +235,20 @@ def test_the_table_says_what_happens_to_what_and_why() -> None:
     ]
 
 
+def test_the_plan_announces_who_does_without_what_is_replaced_in_place() -> None:
+    new = planning.Plan(planning.RECREATED, ("change: redis/compose.yaml",), up=True)
+    meta = {"needs": ["redis"], "role": "app"}
+    records = {"app-web": {"group": "app", "meta": meta}, "celery-worker": {"group": "celery", "meta": meta}}
+    for known, said in (
+        (records, ["  redis is replaced in place: app-web, celery-worker are without it meanwhile"]),
+        ({"app-web": records["app-web"]}, ["  redis is replaced in place: app-web is without it meanwhile"]),
+        ({}, []),
+    ):
+        assert foresight.told(Outlook([one("redis", new, "redis")], records=known))[3:] == said
+    reload = planning.Plan(planning.RELOADED, ("change",))
+    assert len(foresight.told(Outlook([one("redis", reload, "redis")], records=records))) == 3
+
+
 def test_nothing_to_do_is_one_line_and_a_blind_first_task_says_so() -> None:
     same = Outlook([one("redis", planning.Plan(planning.NONE)), one("app", planning.Plan(planning.NONE))])
     assert foresight.told(same) == ["plan: nothing to do, 2 components are as the inventory says"]

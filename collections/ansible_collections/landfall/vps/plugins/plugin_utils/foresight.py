@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
@@ -46,6 +46,8 @@ class Outlook:
     others: List[str] = field(default_factory=list)
     verifies: bool = False
     known: bool = True
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is deployed already."""
 
     @property
     def changes(self) -> List[Planned]:
@@ -64,7 +66,7 @@ def look_ahead(action: ActionBase, task_vars: Dict[str, Any], state: Mapping[str
     if found is None:
         return Outlook(known=False)
     before, after = found
-    outlook = Outlook()
+    outlook = Outlook(records=state.get("records") or {})
     # What an earlier task notified is done when its section ends, which a host that is done never comes to
     outlook.others += [task.raw.get_name() for task in before if task.notifies and task.section == _own(after, before)]
     facts = session.as_fact(state)
@@ -139,7 +141,25 @@ def told(outlook: Outlook) -> List[str]:
         if not outlook.planned:
             return []
         return ["plan: nothing to do, {0}".format(kept)]
-    return ["plan:", *("  " + line for line in table(rows, COLUMNS)), *(["  " + kept] if same else [])]
+    pauses = ["  " + line for line in _pauses(outlook)]
+    return ["plan:", *("  " + line for line in table(rows, COLUMNS)), *(["  " + kept] if same else []), *pauses]
+
+
+def _pauses(outlook: Outlook) -> Iterator[str]:
+    """What is gone for a moment that others of the VPS need, with who does without it for that time."""
+    planned = {
+        one.name: {"group": one.options.get("group") or one.name, "meta": one.rendered.desired.meta}
+        for one in outlook.planned
+    }
+    records = {**outlook.records, **planned}
+    for one in outlook.changes:
+        if one.plan.action != planning.RECREATED or _beside(one):
+            continue
+        users = sorted(name for name in records if one.name in planning.needed(name, records))
+        if users:
+            yield "{0} is replaced in place: {1} {2} without it meanwhile".format(
+                one.name, ", ".join(users), "is" if len(users) == 1 else "are"
+            )
 
 
 def touched(one: Planned) -> str:
