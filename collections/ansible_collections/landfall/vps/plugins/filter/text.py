@@ -14,6 +14,7 @@ _FUNCTIONS: Dict[str, Callable[..., Any]] = {
     for function in (
         quoting.yaml_text,
         quoting.go_text,
+        quoting.lua_text,
         quoting.caddyfile_text,
         quoting.shell_text,
         quoting.url_text,

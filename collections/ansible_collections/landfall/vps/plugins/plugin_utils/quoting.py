@@ -70,6 +70,16 @@ def go_text(value: Any) -> str:
     return '"{0}"'.format(_escape(as_text(value), {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}, "\\u{0:04x}"))
 
 
+def lua_text(value: Any) -> str:
+    """A string of Lua, byte for byte: what is not plain is written by its number. Raises QuotingError."""
+    try:
+        data = as_text(value).encode()
+    except UnicodeEncodeError as error:
+        raise QuotingError("it has half of a character, which no file can hold") from error
+    plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\' else "\\{0:03d}".format(byte) for byte in data)
+    return '"{0}"'.format("".join(plain))
+
+
 def caddyfile_text(value: Any) -> str:
     """A word of a Caddyfile, in quotes where it needs them. Raises QuotingError for what would be expanded or cut."""
     text = as_text(value)

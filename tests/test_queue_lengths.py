@@ -1,0 +1,95 @@
+"""What waits in a queue is the sum over its priorities: a real Redis runs the script of redis-exporter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.landfall.vps.plugins.plugin_utils import quoting
+
+from tests import programs, rolekit, rulekit
+
+OPTIONS = {"celery_workers": [{"name": "w", "queues": ["mail", "b:ulk.é", "idle", "odd"]}], "celery_app": "shop"}
+SERVER = """redis-server --port 0 --unixsocket $PWD/s.sock --dir $PWD --save '' --appendonly no \
+    --user default on nopass '~*' '&*' +@all --user {acl} >log 2>&1 &
+tries=0
+until [ -S s.sock ]; do
+tries=$((tries + 1)); [ "$tries" -lt 100 ] && kill -0 $! || {{ cat log; exit 1; }}; sleep 0.1; done
+redis() {{ redis-cli -s s.sock --no-auth-warning "$@"; }}
+{fill}
+redis --user monitor --pass m -n 0 --json --eval {script}
+kill $!
+"""
+
+
+def counted(folder: Path, fill: str, **more: Any) -> dict[str, int]:
+    """What the script says, as the user monitor, of a Redis in which ``fill`` has put something."""
+    rendered = rolekit.component("redis_exporter", folder, **{**OPTIONS, **more})
+    script = folder / "unacked.lua"
+    script.write_text(rolekit.text(rendered, "redis_exporter/config/unacked.lua"), "utf-8")
+    users = rolekit.text(rolekit.component("redis", folder, redis_monitor_password="m"), "redis/secrets/users.acl")  # noqa: S106
+    (line,) = [line for line in users.splitlines() if line.startswith("user monitor ")]
+    acl = " ".join(f"'{word}'" for word in line.split()[1:])
+    text = SERVER.format(acl=acl, fill=fill, script=script)
+    argv = [*programs.in_image("redis", "/bin/bash", folder), "-c", f"cd {folder}\n{text}"]
+    done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, stderr=subprocess.STDOUT).stdout
+    found = json.loads(done.splitlines()[-1])
+    return {key: int(value) for key, value in zip(found[::2], found[1::2], strict=True)}
+
+
+FILL = """redis rpush mail 1 2 >/dev/null
+redis rpush "$(printf 'mail\\006\\0263')" 1 2 3 >/dev/null
+redis rpush "$(printf 'mail\\006\\0269')" 1 >/dev/null
+redis rpush 'b:ulk.é' 1 >/dev/null
+redis rpush "$(printf 'b:ulk.é\\006\\0266')" 1 1 >/dev/null
+redis set odd text >/dev/null"""
+
+
+def test_all_priorities_are_counted(tmp_path: Path) -> None:
+    """As Kombu's transport for Redis names them; a key of another kind counts nothing, and breaks nothing."""
+    lengths = {"mail": 6, "b:ulk.é": 3, "idle": 0, "odd": 0}
+    expected = {"celery_unacked_oldest_seconds": 0, **{f"celery_queue_length/{name}": n for name, n in lengths.items()}}
+    assert counted(tmp_path, FILL) == expected
+
+
+def test_steps_and_separator_of_the_application(tmp_path: Path) -> None:
+    fill = "for key in mail mail:1 mail:2 mail:5; do redis -n 3 rpush $key 1 2 >/dev/null; done"
+    more = {
+        "redis_exporter_priority_steps": [0, 1, 2],
+        "redis_exporter_priority_separator": ":",
+        "redis_exporter_database": 3,
+    }
+    assert counted(tmp_path, fill, **more)["celery_queue_length/mail"] == 6
+
+
+def test_a_text_of_lua_is_its_bytes() -> None:
+    assert quoting.lua_text('a"\\\n\x06é') == '"a\\034\\092\\010\\006\\195\\169"'
+
+
+def _series(name: str, **labels: str) -> str:
+    return name + "{" + ", ".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
+
+
+@pytest.mark.parametrize(
+    ("exporter", "script", "expected"),
+    [("2x5", "9x5", 9), ("7x5", "_x5", 7), ("_x5", "4x5", 4), ("6x5", "0x5", 6)],
+)
+def test_a_queue_s_length_is_the_larger_count(exporter: str, script: str, expected: int, tmp_path: Path) -> None:
+    """With another broker redis-exporter finds nothing, without redis-exporter only priority 0 is known."""
+    rendered = rolekit.component("celery_exporter", tmp_path, landfall_runbook_url=rulekit.RUNBOOK_URL)
+    path = next(path for path in rendered.contents if path.endswith("resource-exhaustion.yml"))
+    (tmp_path / "rules.yml").write_text(rolekit.text(rendered, path), "utf-8")
+    series = [
+        {"series": _series("celery_queue_length", queue_name="mail", job="celery-exporter"), "values": exporter},
+        {"series": _series("redis_script_values", key="celery_queue_length/mail", job="redis"), "values": script},
+        {"series": _series("redis_script_values", key="celery_unacked_oldest_seconds", job="redis"), "values": "99x5"},
+    ]
+    sample = {"labels": _series("queue_name:celery_queue_length:max", queue_name="mail"), "value": expected}
+    asked = [{"expr": "queue_name:celery_queue_length:max", "eval_time": "3m", "exp_samples": [sample]}]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": asked}
+    (tmp_path / "test.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [test]}), "utf-8")
+    result = rulekit.run_promtool("test", "rules", tmp_path / "test.yml")
+    assert result.returncode == 0, result.stdout + result.stderr
