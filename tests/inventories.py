@@ -46,6 +46,7 @@ def faults(folder: Path) -> list[str]:
         lambda name: templar.template(values[name]),
         said={role: formats.load(str(rolekit.ROLES), role) for role in roles},
         sources=Sources(loader.get_text_file_contents, str(rolekit.ROLES) + "/"),
+        written=values,
     )
 
 

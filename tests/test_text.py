@@ -43,6 +43,7 @@ def faults(folder: Path, inventory: str, name: str = "hosts.yml", roles: tuple[s
         lambda name: templar.template(values[name]),
         said=SAID,
         sources=Sources(loader.get_text_file_contents, str(rolekit.ROLES) + "/"),
+        written=values,
     )
 
 

@@ -58,7 +58,7 @@ def test_a_good_inventory_has_no_faults() -> None:
         ),
         ({"redsi_password": 1}, ["redsi_password", "no role has such a variable; did you mean redis_password?"]),
         ({"redis_exporter_imge": "x:1"}, ["redis_exporter_imge", "redis_exporter_image"]),
-        ({"redis_port": "many"}, ["redis_port", "int"]),
+        ({"redis_port": "many"}, ["redis_port: is the text 'many', not a plain number"]),
         ({"redis_password": None}, ["redis_password", "missing required", "the password of Redis"]),
         ({"redis_password": " "}, ["redis_password", "is empty", "the password of Redis"]),
         ({"redis_appendfsync": "sometimes"}, ["redis_appendfsync", "always, everysec, no"]),

@@ -315,6 +315,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             values,
             {role: formats.load(place, role) for role in specs},
             Sources(self._loader.get_text_file_contents, place + os.sep),
+            task_vars,
         )
         return list(dict.fromkeys([*found, *stack.faults(self._own_values(task_vars))]))
 

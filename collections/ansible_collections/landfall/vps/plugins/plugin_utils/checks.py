@@ -14,6 +14,7 @@ ALIKE, MUCH_ALIKE = 0.82, 0.9
 SUPPORTED = {"debian": (12, 0), "ubuntu": (22, 4)}
 # Variables by whose names one sees that they bound something: to the programs behind most of them 0 means no limit
 BOUNDS = re.compile(r"_(memory|cpus|maxmemory|limit|retention_size|max_(?!age$)[a-z_]+)$")
+NO_BOUND = "is no bound"
 AMOUNT = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*[A-Za-z]*\s*$")
 PUBLISH = re.compile(r"^(?:(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]):)?(\d{1,5}):(\d{1,5})(?:/(?:tcp|udp))?$")
 
@@ -102,7 +103,7 @@ def _bound_fault(path: str, value: Any) -> Optional[str]:
     found = AMOUNT.match(str(value))
     if found is None or isinstance(value, bool) or float(found.group(1)) > 0:
         return None  # text that is no amount is for whoever reads it to refuse
-    return "{0}: {1} is no bound; give an amount above 0, or leave it out for that of the role".format(path, value)
+    return "{0}: {1} {2}; give an amount above 0, or leave it out for that of the role".format(path, value, NO_BOUND)
 
 
 def _duplicates(path: str, value: Any) -> List[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Iterator, List, Mapping
+from typing import Any, Iterator, Mapping
 
 OTHERS = "*"
 """In a role's ``instead``: the way out for a key that neither resembles a known one nor is named there."""
@@ -43,15 +43,3 @@ def unknown(path: str, option: Mapping[str, Any], value: Any, instead: Mapping[s
         for index, item in enumerate(value):
             if isinstance(item, Mapping):
                 yield from unknown("{0}[{1}]".format(path, index), option, item, instead)
-
-
-def faults(
-    role: str, spec: Mapping[str, Any], values: Mapping[str, Any], said: Mapping[str, Any], more: List[str]
-) -> List[str]:
-    """The unknown keys of a role's variables, and what Ansible's own check says (``more``) about other things."""
-    instead = said.get("instead") or {}
-    found = [
-        fault for name, value in values.items() for fault in unknown(name, spec[name], value, instead.get(name, {}))
-    ]
-    rest = [message for message in more if not (found and "Supported parameters include" in message)]
-    return found + ["role {0}: {1}".format(role, message) for message in rest]

@@ -146,7 +146,8 @@ def _site_faults(site: Mapping[str, Any], where: str, settings: Mapping[str, Any
     told = "{0}: {1}: ".format(where, site.get("host"))
     for name in names_of(site):
         if not NAME.fullmatch(name):
-            about = told if name == site.get("host") else "{0}{1}: ".format(told, name)
+            key = next((key for key in ("aliases", "redirect_from") if name in _list(site, key)), "")
+            about = told if name == site.get("host") else "{0}{1}: {2}: ".format(told, key, name)
             yield about + (
                 "no name of a host; write one such as shop.example.org, in small letters, without scheme, port or path"
             )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import BOOLEANS, boolean
-from ansible_collections.landfall.vps.plugins.plugin_utils import checks, formats, keys, quick_yaml, text
+from ansible_collections.landfall.vps.plugins.plugin_utils import checks, formats, keys, quick_yaml, shapes, text
 from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 
 BOOLEANS_STRINGS = frozenset(word for word in BOOLEANS if isinstance(word, str))
@@ -16,6 +16,8 @@ STRICT = "landfall_strict_variables"
 FILLED = "filled"  # our own mark in a spec: the role has a value for this secret
 EMPTY = ('""', "''", "~", "null")
 OF_FILTER = re.compile(r"The filter plugin '[^']+' failed: ((\w+)\b.*)", re.DOTALL)
+UNDEFINED = re.compile(r"'(\w+)' is undefined")
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DEFAULTS = os.path.join("defaults", "main.yml")
 SPEC = os.path.join("meta", "argument_specs.yml")
 
@@ -88,10 +90,75 @@ def required_faults(spec: Mapping[str, Mapping[str, Any]], values: Mapping[str, 
     return faults
 
 
+def _about(
+    names: Mapping[str, Any],
+    spec: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Any],
+    own: Mapping[str, Any],
+    sources: Sources,
+) -> Dict[str, List[str]]:
+    """The faults of each variable of a role, by its name; each place is told once."""
+    found = {}
+    for name, value in values.items():
+        shape = list(shapes.faults(name, spec[name], value))
+        faults = list(keys.unknown(name, spec[name], value, (own.get("instead") or {}).get(name, {})))
+        faults += [fault.text for fault in shape]
+        worth = checks.value_faults(name, value)
+        bounds = [fault for fault in worth if checks.NO_BOUND in fault]  # which says more than that it is no size
+        faults += shapes.anew(bounds, shapes.once(shape, text.faults(names[name], spec[name], value, own, sources)))
+        found[name] = faults + shapes.anew(faults, worth)
+    return found
+
+
+def _causes(
+    about: Mapping[str, List[str]],
+    raised: Mapping[str, List[str]],
+    names: Mapping[str, str],
+    written: Mapping[str, Any],
+) -> List[str]:
+    """All faults but those of variables that are only made of one that has a fault itself."""
+    failed = {name for where in raised.values() for name in where}
+    wrong = {name for name, found in about.items() if found} | failed
+    follow = set(consequences(wrong, wrong, written))
+    faults = [fault for name, found in about.items() if name not in follow for fault in found]
+    for error, where in raised.items():
+        causes = [name for name in where if name not in follow]
+        if causes:
+            faults.append(_told(", ".join(_place(name, error, written) for name in causes), error, names))
+    return faults
+
+
+def _place(name: str, error: str, written: Mapping[str, Any]) -> str:
+    """Where in a list or map stands what nobody has defined; the variable's name where it cannot be told."""
+    missing = UNDEFINED.search(error)
+    if not missing or isinstance(written.get(name), str):
+        return name
+    leaves = shapes.texts(name, written.get(name))
+    return next((path for path, leaf in leaves if "{{" in leaf and missing.group(1) in WORD.findall(leaf)), name)
+
+
 def _told(where: str, error: str, names: Mapping[str, str]) -> str:
     """What a template raised, by its variable; what a filter says of another variable as it says it."""
     found = OF_FILTER.search(error)
     return found.group(1) if found and found.group(2) in names else "{0}: {1}".format(where, error)
+
+
+def consequences(names: Iterable[str], wrong: Collection[str], written: Mapping[str, Any]) -> List[str]:
+    """Those of ``names`` whose value is made of a variable that is ``wrong``, directly or through others.
+
+    ``written`` has the variables as they are written. What an inventory writes as a list or a map is its own.
+    """
+    known: Dict[str, bool] = {}
+
+    def made_of(name: str) -> bool:
+        if name not in known:
+            known[name] = False
+            text = written.get(name)
+            used = set(WORD.findall(text)) & set(written) - {name} if isinstance(text, str) and "{{" in text else set()
+            known[name] = any(one in wrong or made_of(one) for one in sorted(used))
+        return known[name]
+
+    return [name for name in names if made_of(name)]
 
 
 def inventory_faults(
@@ -102,12 +169,14 @@ def inventory_faults(
     collected: Optional[Dict[str, Dict[str, Any]]] = None,
     said: Optional[Mapping[str, Mapping[str, Any]]] = None,
     sources: Optional[Sources] = None,
+    written: Optional[Mapping[str, Any]] = None,
 ) -> List[str]:
     """All that is wrong with a host's variables for these roles, one sentence each.
 
     ``defined`` are the names of all variables, ``resolve`` returns the value of one and may raise what the template
     engine raises for it; that is a fault, too. ``collected`` is filled with the values of the enabled roles, by role.
-    ``said`` is what formats.yml says, by role; ``sources`` the files that the values came from.
+    ``said`` is what formats.yml says, by role; ``sources`` the files that the values came from. ``written`` has
+    the variables before their templates are replaced: what follows from a fault of another variable is then not told.
     """
     names = {name: name for name in defined}  # a name may know where it was written
     sources = sources or Sources(lambda _path: "")
@@ -116,6 +185,7 @@ def inventory_faults(
     claims: Dict[str, List[str]] = {}
     enabled: Dict[str, Any] = {}
     raised: Dict[str, List[str]] = {}
+    about: Dict[str, List[str]] = {}
     for role in sorted(set(roles) & set(specs)):
         values = {}
         for name in specs[role]:
@@ -136,17 +206,18 @@ def inventory_faults(
         wanted = {name: {**specs[role][name], "required": True} for name in own.get("filled", [])}
         faults += required_faults({**specs[role], **wanted}, values)
         faults += empty_secrets({name: o for name, o in specs[role].items() if name not in wanted}, values)
-        # What is missing at the top was just told
-        given = {name: {**option, "required": False} for name, option in specs[role].items()}
-        checked = ArgumentSpecValidator(given).validate(values)
-        faults += keys.faults(role, specs[role], values, own, checked.error_messages)
+        found = _about({name: names[name] for name in values}, specs[role], values, own, sources)
+        about.update(found)
+        if not any(found.values()):
+            # What is missing at the top was just told
+            given = {name: {**option, "required": False} for name, option in specs[role].items()}
+            checked = ArgumentSpecValidator(given).validate(values)
+            faults += ["role {0}: {1}".format(role, message) for message in checked.error_messages]
         enabled.update(values)
         faults += formats.order_faults(own.get("at_most", {}), values)
         for name, value in values.items():
-            faults += text.faults(names[name], specs[role][name], value, own, sources)
-            faults += checks.value_faults(name, value)
             if isinstance(value, list) and name.endswith(("_services", "_workers")):
                 claims.pop("role {0}".format(role), None)  # whose containers are its items
                 claims[name] = [str(item["name"]) for item in value if isinstance(item, Mapping) and "name" in item]
-    faults += [_told(", ".join(where), error, names) for error, where in raised.items()]
+    faults += _causes(about, raised, names, written or {})
     return faults + checks.container_name_clashes(claims) + checks.publish_clashes(enabled)

@@ -152,7 +152,8 @@ def _written_fault(leaf: Leaf, sources: Sources) -> str:
     written = sources.written(leaf.value, leaf.parent, leaf.key)
     # A variable that several files set has the name of the first of them, so nobody knows how a boolean was written
     unsure = isinstance(leaf.value, float) or (isinstance(leaf.value, bool) and leaf.parent is None)
-    if written == canonical or (written is None and not unsure):
+    of_secret = leaf.secret and isinstance(leaf.value, bool) and "_environment." not in leaf.spec
+    if not of_secret and (written == canonical or (written is None and not unsure)):
         return ""
     if leaf.secret:
         return "is no text, and YAML may change how it is written; write it in quotes"
@@ -190,6 +191,8 @@ def _kind(value: Any) -> str:
         return "a set"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str):
+        return "one text"
     return {"int": "a number", "float": "a number", "date": "a date", "datetime": "a date"}.get(
         next((base.__name__ for base in type(value).__mro__ if not base.__name__.startswith("_")), ""),
         "no text ({0})".format(type(value).__name__.lstrip("_")),
