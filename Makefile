@@ -16,7 +16,8 @@ VPS ?=
 SUITE ?= bookworm
 # renovate: datasource=go depName=github.com/rhysd/actionlint
 ACTIONLINT := v1.7.12
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed upgrade clean-room bench release release-notes site site-look workflows docs clean
+IMPORTER := galaxy-importer==0.4.44
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed upgrade sanity importable clean-room bench release release-notes site site-look workflows docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -78,6 +79,17 @@ installed: $(VENV) engine ## the collection installed from its tarball into an e
 
 upgrade: $(VENV) engine ## the release before, from git's history, is taken over with its data, history and passwords
 	PYTHONPATH=molecule python -m testbed.upgrade
+
+sanity: $(VENV) ## ansible-test's sanity checks on the assembled collection: make sanity [ARGS='pep8 pylint']
+	@python scripts/sanity.py $(ARGS)
+
+importable: $(VENV) ## what Galaxy's importer says of the collection; it is installed from PyPI into build/importer
+	@rm -rf build/importer && uv venv --quiet build/importer
+	@uv pip install --quiet --python build/importer/bin/python $(IMPORTER)
+	@python scripts/collection.py --output build/importer/tarball
+	@cd build/importer && PATH="$$PWD/bin:$$PATH" GALAXY_IMPORTER_CONFIG=$(CURDIR)/scripts/importable.cfg \
+	  bin/python -m galaxy_importer.main tarball/*.tar.gz >importer.log 2>&1 || { tail -20 importer.log; exit 1; }
+	@grep -iE 'warning|error|successfully' build/importer/importer.log
 
 bench: $(VENV) engine ## measure docs/benchmarks.md anew (half an hour), or ARGS='--parts unchanged,change --runs 3 --keep'
 	PYTHONPATH=molecule python -m testbed.bench $(ARGS)

@@ -170,8 +170,8 @@ def _worker(worker: Mapping[str, Any], settings: Mapping[str, Any]) -> Dict[str,
     more = {"REMAP_SIGTERM": "SIGQUIT"} if settings.get("shutdown") == "soft" else {}
     if port and not (worker.get("metrics") or {}).get("port"):
         more[str(settings["metrics_variable"])] = str(port)
-    item["environment"] = {**more, **item["environment"]} if not reference else {**item["environment"], **more,
-                           **(worker.get("environment") or {})}  # fmt: skip
+    own = {**item["environment"], **more, **(worker.get("environment") or {})}
+    item["environment"] = own if reference else {**more, **item["environment"]}
     if item.get("health") is None:
         if settings.get("worker_health"):
             item["health"] = words(settings["worker_health"], "worker_health")
