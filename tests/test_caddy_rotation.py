@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,27 @@ def test_marks_say_who_is_sent_requests(site: dict[str, Any], tmp_path: Path) ->
         assert answering(proxy) == {own}
 
 
+def test_what_stays_open_waits_for_who_is_there_next(tmp_path: Path) -> None:
+    own_out, standby_in, leaving = (
+        tmp_path / "rotation" / name for name in ("127.0.0.1.out", "localhost.in", "localhost.leaving")
+    )
+    with proxied(tmp_path) as (proxy, own, standby), ThreadPoolExecutor(1) as pool:
+        own_out.touch()
+        standby_in.touch()
+        time.sleep(INTERVAL)
+        stream: dict[str, Any] = {"Accept": "text/event-stream"}
+        assert proxy.ask("/", **stream).said["server"] == standby
+        leaving.touch()
+        time.sleep(INTERVAL)
+        assert answering(proxy) == {standby}, "what ends soon is answered as before"
+        kinds: list[dict[str, Any]] = [stream, {"Upgrade": "websocket"}]
+        waiting = pool.submit(lambda: [proxy.ask("/", **kind).said["server"] for kind in kinds])
+        time.sleep(INTERVAL)
+        assert not waiting.done()
+        own_out.unlink()
+        assert waiting.result(10) == [own, own]
+
+
 def test_the_proxy_declares_whom_it_leads_to(tmp_path: Path) -> None:
     services = [WEB, {**WEB, "name": "wiki", "volumes": ["wiki:/data"]}, {**WEB, "name": "api", "replicas": 2}]
     sites = [
@@ -67,7 +89,8 @@ def test_the_proxy_declares_whom_it_leads_to(tmp_path: Path) -> None:
     assert found["sites"]["web"] == ["shop.example.org", "www.example.org"]
     text = rolekit.text(rendered, "caddy/config/Caddyfile")
     assert "reverse_proxy wiki:8000 {" in text and "reverse_proxy api-1:8000 api-2:8000 {" in text
-    assert text.count("health_upstream 127.0.0.1:9181") == 2 and "header Landfall-Upstream web-next:8000" in text
+    # For what stays open once more
+    assert text.count("health_upstream 127.0.0.1:9181") == 3 and "header Landfall-Upstream web-next:8000" in text
 
 
 def test_without_a_service_that_is_rotated_there_is_no_such_block(tmp_path: Path) -> None:

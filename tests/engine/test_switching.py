@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set
 
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import (
@@ -57,6 +57,7 @@ class Rotating(World):
         """Why there is no room for a second container."""
         self.patient = False
         """Whether visitors have streams that never end."""
+        self.at_touch: Callable[[str], Any] = lambda _name: None
 
     def marked(self) -> Set[str]:
         """Who is in rotation by the marks."""
@@ -98,6 +99,7 @@ class Rotating(World):
 
     def touched(self, name: str) -> None:
         """A container is about to be replaced or removed."""
+        self.at_touch(name)
         if self.watching and name in self.upstreams and name in self.state:
             if name in set.union(self.marked(), *self.views):
                 self.broken.append(f"{name} is touched while it may be sent requests")
@@ -196,7 +198,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rotating]
 
 
 def clean(world: Rotating) -> bool:
-    return not world.leftovers() and world.marked() == {"web"} and set(world.state) == {"web", "edge"}
+    marks = list((world.root / "edge/rotation").glob("*")) if "edge" in world.state else []
+    return not marks and not world.leftovers() and world.marked() == {"web"} and set(world.state) == {"web", "edge"}
 
 
 def test_the_new_version_serves_before_the_old_one_is_touched(world: Rotating) -> None:
@@ -222,8 +225,11 @@ def test_one_that_serves_as_standby_alone_is_undone_by_the_old_one(world: Rotati
 
 
 def test_streams_that_never_end_are_cut_off_and_told(world: Rotating) -> None:
-    world.patient = True
+    world.patient, leaving = True, []
+    mark = world.root / "edge/rotation/web-next.leaving"
+    world.at_touch = lambda name: leaving.append((name, mark.exists()))
     told = world.watched(lambda: deploy(world, wanted(world, "x:2", drain=0.01)))
+    assert leaving[0] == ("web", True), "streams that are cut off wait for the new one, and are not cut off twice"
     assert "1 connection of web still in use after 0 s was cut off" in told["notes"], told["notes"]
     assert "1 connection of web-next still in use after 0 s was cut off" in told["notes"]
     assert world.state["web"]["image"] == "x:2" and clean(world)

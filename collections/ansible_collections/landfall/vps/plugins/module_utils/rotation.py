@@ -2,8 +2,9 @@
 
 A component that serves the API ``proxy`` (option ``serves``) asks for each of its upstreams every second or so whether
 there is a mark in its folder ``folder``. A service is sent requests unless it is marked as out, its standby only while
-it is marked as in. Marks are files: they outlive restarts and a controller that is gone, and the proxy's configuration
-never changes. Services are called by their names in the stack's network.
+it is marked as in, and nothing that stays open once it is marked as leaving. Marks are files: they outlive restarts and
+a controller that is gone, and the proxy's configuration never changes. Services are called by their names in the
+stack's network.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.sockets import peers,
 from ansible_collections.landfall.vps.plugins.module_utils.store import make_folder
 
 API = "proxy"
-OUT, IN = ".out", ".in"
+OUT, IN, LEAVING = ".out", ".in", ".leaving"
 POLL = 0.25  # seconds
 QUIET = 2
 """As many times in a row nothing is in flight before nobody is served any more."""
@@ -93,9 +94,15 @@ class Rotation:
         """Send a standby requests, too."""
         return self._mark(standby, IN, True)
 
+    def leave(self, standby: str) -> bool:
+        """Send a standby nothing more that stays open: that waits for who is there next, and is cut off once less."""
+        return self._mark(standby, LEAVING, True)
+
     def drop(self, standby: str) -> bool:
         """Send a standby no more requests."""
-        return self._mark(standby, IN, False)
+        dropped = self._mark(standby, IN, False)
+        self._mark(standby, LEAVING, False)
+        return dropped
 
     def settle(self, service: str) -> None:
         """Wait until every proxy that leads to ``service`` has looked at its marks."""

@@ -286,6 +286,8 @@ class Switch:
         self.left = self.rotation.drain(self.service, self.container, limit_of(self.record))
 
     def _replace(self, work: Callable[[], None]) -> None:
+        if self.left and self.rotation.leave(self.standby_service):
+            self.rotation.settle(self.standby_service)
         self._say("replacing {0}".format(self.service))
         self.told += cut_off(self.docker, self.service, self.container, self.left, self.record)
         work()

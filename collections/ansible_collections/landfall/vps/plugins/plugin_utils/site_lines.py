@@ -5,6 +5,7 @@ All that decides stands in blocks ``route``, since elsewhere Caddy sorts: a redi
 
 from __future__ import annotations
 
+import re
 from typing import Any, Iterator, List, Mapping, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils import units
@@ -17,8 +18,10 @@ EVENTS = "text/event-stream"
 DOWN = "502 503 504"
 ROTATION = "/etc/rotation"
 """Where the proxy finds the marks that say who is sent requests (module_utils/rotation.py)."""
-WHOM, ASK = "Landfall-Upstream", "Landfall-Ask"
-"""Headers of its questions to itself: which upstream is meant, and whether that one has to be asked as well."""
+WHOM, ASK, KEEPS = "Landfall-Upstream", "Landfall-Ask", "Landfall-Stream"
+"""Headers of its questions to itself: which upstream is meant, whether that one has to be asked as well, and whether it
+is for what stays open."""
+STREAMS = "header({'Upgrade': 'websocket'}) || header({'Accept': '*" + EVENTS + "*'})"
 
 
 def stem(site: Mapping[str, Any]) -> str:
@@ -143,7 +146,15 @@ def _answer(part: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> 
     elif part.get("static"):
         yield from _static(part["static"], name, settings)
     elif part.get("upstreams"):
-        yield from _block("reverse_proxy {0}".format(" ".join(addresses(part, settings))), _upstreams(part, settings))
+        led = addresses(part, settings)
+        if len(led) > len(part["upstreams"]):
+            # A websocket or a stream of events is not begun where it would soon be cut off
+            matcher = "@streams_" + re.sub(r"[^a-z0-9]", "_", name.lower())
+            yield "{0} expression `{1}`".format(matcher, STREAMS)
+            yield from _block(
+                "reverse_proxy {0} {1}".format(matcher, " ".join(led)), _upstreams(part, settings, keeps=True)
+            )
+        yield from _block("reverse_proxy {0}".format(" ".join(led)), _upstreams(part, settings))
 
 
 def _redirect(redirect: Mapping[str, Any]) -> Iterator[str]:
@@ -164,7 +175,7 @@ def _static(static: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -
     yield "file_server"
 
 
-def _upstreams(part: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+def _upstreams(part: Mapping[str, Any], settings: Mapping[str, Any], keeps: bool = False) -> Iterator[str]:
     yield "lb_policy least_conn"
     yield "lb_try_duration " + word(settings["patience"])
     yield "# Websockets outlive a change of the configuration"
@@ -175,7 +186,7 @@ def _upstreams(part: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator
     for key, value in (part.get("request_headers") or {}).items():
         yield "header_up -{0}".format(key) if value == "" else "header_up {0} {1}".format(key, word(value))
     if any(_name(upstream) in (settings.get("rotated") or []) for upstream in part["upstreams"]):
-        yield from _rotated(part, settings)
+        yield from _rotated(part, settings, keeps)
     elif part.get("health"):
         yield "health_uri " + word(part["health"])
         yield "health_interval 2s"
@@ -199,7 +210,7 @@ def addresses(part: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]
     return found
 
 
-def _rotated(part: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
+def _rotated(part: Mapping[str, Any], settings: Mapping[str, Any], keeps: bool) -> Iterator[str]:
     """Whether an upstream is sent requests is asked of the block that ``rotation`` writes."""
     target = "{http.reverse_proxy.active.target_upstream}"
     yield "# Who is in rotation: see the block for that"
@@ -208,14 +219,15 @@ def _rotated(part: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[s
     yield "health_interval 1s"
     yield "health_timeout 2s"
     host = word(part["health_host"]) if part.get("health_host") else target
-    asked = [ASK + " yes"] if part.get("health") else []
+    asked = [*([ASK + " yes"] if part.get("health") else []), *([KEEPS + " yes"] if keeps else [])]
     yield from _block("health_headers", ["Host " + host, "{0} {1}".format(WHOM, target), *asked])
 
 
 def rotation(standbys: Sequence[str], settings: Mapping[str, Any]) -> str:
     """The block that answers who is in rotation, for the addresses ``standbys`` by other rules than for the rest.
 
-    An upstream is unless there is a mark that it is out, a standby only while there is one that it is in. One that has
+    An upstream is unless there is a mark that it is out, a standby only while there is one that it is in, and for what
+    stays open only until there is one that it is about to go. One that has
     a path of its own for its health is then asked for that. Whoever is not well gets 404, which counts as no error.
     """
     address, _colon, port = settings["rotation"].rpartition(":")
@@ -224,7 +236,14 @@ def rotation(standbys: Sequence[str], settings: Mapping[str, Any]) -> str:
     if standbys:
         lines += _block("@idle", [*("header {0} {1}".format(WHOM, one) for one in standbys), "not file /{service}.in"])
         lines.append("respond @idle 404")
-    hidden = ["header_up -" + key for key in (WHOM, ASK)]
+        lines += [
+            "@leaving {",
+            "\theader {0} *".format(KEEPS),
+            "\tfile /{service}.leaving",
+            "}",
+            "respond @leaving 404",
+        ]
+    hidden = ["header_up -" + key for key in (WHOM, ASK, KEEPS)]
     wrong = ["@bad status 5xx", *_block("handle_response @bad", ["respond 404"])]
     lines += ["@asked header {0} *".format(ASK)]
     # Connections that are kept would look like requests to whoever waits for the last of them
