@@ -38,6 +38,7 @@ FRAMES = {
     "email": ["{0}@example.org", "{0}"], "emails": ["{0}@example.org", "A {0} <a@example.org>"], "words": ["{0}"],
     "duration": ["{0}s", "{0}"], "size": ["{0}m", "{0}"], "pem": ["-----BEGIN CERTIFICATE-----\n{0}"],
     "publish": ["127.0.0.1:{0}:80", "{0}"],
+    "known_hosts": ["{0} ssh-ed25519 AAAAC3Nz", "x ssh-ed25519 AAAAC3Nz {0}", "# {0}\nx ssh-rsa AAAAB3Nz\n", "{0}"],
 }  # fmt: skip
 SITE = {"host": "app.example.org", "upstreams": ["app:8000"]}
 USED: Dict[str, Any] = {
@@ -71,6 +72,8 @@ USED: Dict[str, Any] = {
     "grafana_home_dashboard": "home.json", "caddy_acme_email": "a@example.org",
     "caddy_sites": [{**SITE, "health": "/h", "private_paths": ["/p"], "users": {"u": "$2y$12$" + "a" * 53}}],
     "caddy_other_upstreams": ["app"],
+    "caddy_acme_dns": ["cloudflare", "{file./run/secrets/token}"],
+    "backup_ssh_known_hosts": "storage.example.org ssh-ed25519 AAAAC3Nz",
     "app_environment": {"APP_REDIS_HOST": "redis"}, "postgres_exporter_flags": ["--x"],
 }  # fmt: skip
 ROLES = rolekit.component_names()
@@ -170,7 +173,6 @@ def _lost(before: Dict[str, Any], after: Dict[str, Any], text: str) -> List[str]
 @given(data=st.data())
 def test_hostile_text_is_refused_by_name_or_kept(role: str, data: st.DataObject, folder: Path) -> None:
     known = _KNOWN.setdefault(role, variables(role, folder))
-    known = {name: value for name, value in known.items() if name not in LANGUAGE}
     places = [(name, spec, path) for name, value in known.items() for spec, path in _places(value, name, [])]
     name, spec, path = data.draw(st.sampled_from(places))
     form = formats.format_of(spec, SAID[role]) or "text"
@@ -197,8 +199,6 @@ def test_hostile_text_is_refused_by_name_or_kept(role: str, data: st.DataObject,
 
 
 MARKER = "zzmarker"
-# Lines of a program's own language, handed on for its checker to judge: they are no text that is to arrive as one
-LANGUAGE = {"caddy_acme_dns": "a line of the Caddyfile", "backup_ssh_known_hosts": "lines of OpenSSH's known_hosts"}
 _KNOWN: Dict[str, Dict[str, Any]] = {}
 
 
@@ -207,3 +207,29 @@ def test_the_property_sees_what_is_lost() -> None:
     assert _lost({"f": before}, {"f": {"a": ["x 017"], "b": 1}}, "017") == []
     for after in ({"a": ["x 15"], "b": 1}, {"a": [15]}, {"b": 1}, {}, None):
         assert _lost({"f": before}, {"f": after}, "017") != []
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "value", "words"),
+    [
+        ("backup", "backup_ssh_known_hosts", "# ok\nstorage.example.org\n", "line 2 is none of OpenSSH's known_hosts"),
+        ("backup", "backup_ssh_known_hosts", "a ssh-rsa AAAAB3\r\n", "line 1 is none"),
+        (
+            "backup",
+            "backup_ssh_known_hosts",
+            "@revoked [a]:22,b ssh-ed25519 AAAAC3 me\n\n#x\n|1|a=|b= ssh-rsa AAAA+/=",
+            "",
+        ),
+        ("caddy", "caddy_acme_dns", "cloudflare {", "has braces"),
+        ("caddy", "caddy_acme_dns", ["cloudflare", "a\nb"], "control characters"),
+        ("caddy", "caddy_acme_dns", ["cloudflare", "{$TOKEN}"], "write a secret as {file./run/secrets/NAME}"),
+        ("caddy", "caddy_acme_dns", "cloudflare 'open", "is no command"),
+        ("caddy", "caddy_acme_dns", "cloudflare {file./run/secrets/t} {env.X}", ""),
+        ("caddy", "caddy_acme_dns", ["route53", "a b", "#c"], ""),
+    ],
+)
+def test_lines_of_a_language_are_judged_with_the_inventory(
+    role: str, name: str, value: Any, words: str, folder: Path
+) -> None:
+    faults = judged(role, name, value, folder)
+    assert bool(faults) == bool(words) and all(name in fault and words in fault for fault in faults), faults

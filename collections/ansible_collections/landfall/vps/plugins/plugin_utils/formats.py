@@ -22,6 +22,11 @@ FILE = os.path.join("meta", "formats.yml")
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
 _URL_SIGNS = r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]"
+# @marker hosts kind key comment
+KNOWN_HOST = re.compile(
+    r"(?:@(?:cert-authority|revoked) +)?[^\s@#][^\s]* +(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ +AAAA[A-Za-z0-9+/]+={0,2}(?: .*)?",
+    re.ASCII,
+)
 _BAD_ESCAPE = r"(?!.*%(?![0-9A-Fa-f]{2}))"
 
 
@@ -101,6 +106,29 @@ def _words(text: str) -> str:
     return ""
 
 
+def _caddyfile_word(text: str) -> str:
+    try:
+        quoting.caddyfile_text(text, placeholders=True)
+    except quoting.QuotingError as error:
+        return "{0}; write a secret as {{file./run/secrets/NAME}}".format(error)
+    return ""
+
+
+def _caddyfile_words(text: str) -> str:
+    return _words(text) or next(
+        (fault for word in quoting.words(text) for fault in [_caddyfile_word(word)] if fault), ""
+    )
+
+
+def _known_hosts(text: str) -> str:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.isprintable() or not (KNOWN_HOST.fullmatch(line) or not line.strip() or line.startswith("#")):
+            return "line {0} is none of OpenSSH's known_hosts; write what ssh-keyscan prints: HOST KIND KEY".format(
+                number
+            )
+    return ""
+
+
 def _none(_text: str) -> str:
     return ""
 
@@ -126,6 +154,9 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "regex": _regex,
     "emails": _emails,
     "pem": _pem,
+    "caddyfile_word": _caddyfile_word,
+    "caddyfile_words": _caddyfile_words,
+    "known_hosts": _known_hosts,
     "image": _form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "image", "example/api:1.2.3"),
     "release": _form(
         r"(?:[A-Za-z0-9][A-Za-z0-9._+-]{0,79})?", "name of a release", "v1.2.0: up to 80 letters, digits, . _ + and -"

@@ -13,6 +13,7 @@ from urllib.parse import quote
 NO_PROXY = "export http_proxy= https_proxy= all_proxy= HTTP_PROXY= HTTPS_PROXY= ALL_PROXY=; "
 _OPERATORS = frozenset(";&|<>()`")
 _BARE = re.compile(r"[A-Za-z0-9/._~:?=&%+@*-]+\Z", re.ASCII)
+PLACEHOLDER = re.compile(r"\{[a-z][A-Za-z0-9_./-]*\}", re.ASCII)
 _UNQUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.", re.DOTALL)
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
@@ -80,12 +81,16 @@ def lua_text(value: Any) -> str:
     return '"{0}"'.format("".join(plain))
 
 
-def caddyfile_text(value: Any) -> str:
-    """A word of a Caddyfile, in quotes where it needs them. Raises QuotingError for what would be expanded or cut."""
+def caddyfile_text(value: Any, placeholders: bool = False) -> str:
+    """A word of a Caddyfile, in quotes where it needs them. Raises QuotingError for what would be expanded or cut.
+
+    ``placeholders`` such as ``{file./run/secrets/token}`` are for whom they are written to, and stay.
+    """
     text = as_text(value)
-    if not text.isprintable() or any(sign in text for sign in '{}"\\`'):
+    left = PLACEHOLDER.sub("", text) if placeholders else text
+    if not text.isprintable() or any(sign in left for sign in '{}"\\`'):
         raise QuotingError("a Caddyfile cannot hold it: it has braces, quotes, a backslash or control characters")
-    return text if _BARE.match(text) else '"{0}"'.format(text)
+    return text if text and _BARE.match(left or text[1:-1]) else '"{0}"'.format(text)
 
 
 def shell_text(value: Any) -> str:
