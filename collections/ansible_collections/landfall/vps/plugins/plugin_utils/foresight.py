@@ -8,7 +8,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.module_utils import switching
+from ansible_collections.landfall.vps.plugins.module_utils import rotation, switching
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task
@@ -126,7 +127,7 @@ def told(outlook: Outlook) -> List[str]:
         {
             "component": one.name,
             "action": VERBS.get(one.plan.action, one.plan.action),
-            "containers": touched(one),
+            "containers": touched(one, outlook.records),
             "why": _why(one.plan.reasons),
         }
         for one in outlook.changes
@@ -153,7 +154,7 @@ def _pauses(outlook: Outlook) -> Iterator[str]:
     }
     records = {**outlook.records, **planned}
     for one in outlook.changes:
-        if one.plan.action != planning.RECREATED or _beside(one):
+        if one.plan.action != planning.RECREATED or _beside(one, outlook.records):
             continue
         users = sorted(name for name in records if one.name in planning.needed(name, records))
         if users:
@@ -162,14 +163,14 @@ def _pauses(outlook: Outlook) -> Iterator[str]:
             )
 
 
-def touched(one: Planned) -> str:
-    """What happens to containers, and who else takes something in."""
+def touched(one: Planned, records: Mapping[str, Any]) -> str:
+    """What happens to containers, and who else takes something in. ``records`` are those on the VPS."""
     plan, desired = one.plan, one.rendered.desired
     names = sorted(desired.containers)
     if plan.action == planning.CREATED:
         what = "starts " + ", ".join(names)
-    elif plan.action == planning.RECREATED and _beside(one):
-        what = "starts {0}, then replaces {1}".format(_beside(one), names[0])
+    elif plan.action == planning.RECREATED and _beside(one, records):
+        what = "starts {0}, then replaces {1}".format(_beside(one, records), names[0])
     elif plan.action == planning.RECREATED:
         what = "restarts " + _recreated(one, names)
     elif plan.action == planning.STARTED:
@@ -185,11 +186,20 @@ def touched(one: Planned) -> str:
     return "{0}; {1} takes in files".format(what, " and ".join(others)) if others else what
 
 
-def _beside(one: Planned) -> str:
-    """The container that serves while the component's own is replaced, if it has one and that runs."""
-    standby = switching.standby_of({"meta": one.rendered.desired.meta})
+def _beside(one: Planned, records: Mapping[str, Any]) -> str:
+    """The container that serves while the component's own is replaced, if it has one and that runs.
+
+    What a proxy is to lead to is replaced in place until that proxy is there and knows both.
+    """
+    meta = one.rendered.desired.meta
+    standby = switching.standby_of({"meta": meta})
+    if standby is None:
+        return ""
+    names = [container.service for container in one.rendered.desired.containers.values()]
+    known = rotation.Rotation("", Docker(), records).leads_to([*names, str(standby["service"])])
+    waits = bool((meta.get("update") or {}).get("proxied")) and not known
     runs = [name for name, found in one.actual.containers.items() if found.get("state") == "running"]
-    return str(standby["service"]) if standby and set(one.rendered.desired.containers) <= set(runs) else ""
+    return str(standby["service"]) if not waits and set(one.rendered.desired.containers) <= set(runs) else ""
 
 
 def _recreated(one: Planned, names: List[str]) -> str:
