@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -343,3 +344,13 @@ def test_the_state_of_the_stack_names_the_release_that_serves(world: World) -> N
     trip.component(request(world.root, "web", version(7)["web"], "hand"), False, False)
     trip.settle_all(str(world.root), NETWORK, "hand", ANNA)
     assert told().startswith("none: what serves is not as any release was")
+
+
+def test_a_clock_that_is_set_back_changes_no_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    for number, days in enumerate((0, -1, 1, -30), 1):
+        monkeypatch.setattr(time, "time", lambda days=days: now + days * 86400)
+        told = deploy(world, version(number), f"v{number}", f"r{number}")["release"]
+        assert told["outcome"] == "complete" and told["seconds"] >= 0
+    assert served(world) == ["v4", "v3", "v2"], "three are kept, the last one first"
+    assert back(world)["release"] == "v3"

@@ -236,7 +236,7 @@ def begin(root: str, release: Release, common: Mapping[str, Any]) -> Release:
         told = {"commit": "", "given": False, "groups": release["groups"], "wants": {}, "name": name}
         unnamed = releases.begin(root, told, str(common["run"]), str(common["who"]))
         why = "kept before going back to {0}".format(release["name"])
-        releases.keep(root, {**unnamed, "served": [time.time()], "why": why})
+        releases.keep(root, {**unnamed, "served": [releases.moment(root)], "why": why})
         releases.forget_open(root)
     wanted = {key: release[key] for key in ("name", "groups", "commit")}
     return releases.begin(root, {**wanted, "wants": {}, "back": release["name"]}, common["run"], common["who"])

@@ -141,7 +141,7 @@ def _partly(root: str, release: Mapping[str, Any]) -> bool:
 
 
 def _told(release: Mapping[str, Any], notes: List[str]) -> Dict[str, Any]:
-    took = {"seconds": round(time.time() - release["at"], 1), "notes": notes}
+    took = {"seconds": _seconds(release), "notes": notes}
     return {**{key: release[key] for key in ("name", "outcome", "why", "after", "commit")}, **took}
 
 
@@ -149,7 +149,7 @@ def conclude(root: str, docker: Docker, release: Release) -> Dict[str, Any]:
     """Keep what was begun as what it has become; returns what ``note`` does. Raises OSError."""
     now = current(root, release["groups"])
     notes: List[str] = []
-    release["seconds"] = round(time.time() - release["at"], 1)
+    release["seconds"] = _seconds(release)
     if not release["why"] and _as_wanted(root, release):
         twin = serving(root)
         if twin is not None and release.get("touched") and twin["base"] != release["base"]:
@@ -158,7 +158,7 @@ def conclude(root: str, docker: Docker, release: Release) -> Dict[str, Any]:
             release = {**release, "name": twin["name"], "outcome": COMPLETE}
             serve_again(root, twin)
         elif now:
-            release = keep(root, {**release, "served": [time.time()]})
+            release = keep(root, {**release, "served": [moment(root)]})
             notes = drop(root, docker, int(release.get("keep") or release_list.KEEP))
         else:
             release = {**release, "outcome": COMPLETE, "name": "none"}  # all of it was removed
@@ -180,9 +180,18 @@ def _images(root: str, groups: List[str]) -> Set[str]:
     return found
 
 
+def moment(root: str) -> float:
+    """Now, and after all that served before: a clock that was set back must not change which release is the last."""
+    return max([time.time(), *(release_list.last_served(one) + 0.001 for one in release_list.load_all(root))])
+
+
+def _seconds(release: Mapping[str, Any]) -> float:
+    return max(0.0, round(time.time() - float(release["at"]), 1))
+
+
 def serve_again(root: str, release: Release) -> None:
     """Note that a release that is kept serves from now on. Raises OSError."""
-    write(root, {**release, "why": "", "served": [*release["served"], time.time()][-20:]})
+    write(root, {**release, "why": "", "served": [*release["served"], moment(root)][-20:]})
 
 
 def _free_name(root: str, release: Mapping[str, Any]) -> str:
