@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -78,7 +78,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         for one in several:
             answer = answers.get(one.name, {})
             self._report(one.name, task_vars, answer)
-            together(result, answer)
+            limit = int(self._variable("landfall_new_file_lines", task_vars, 20))
+            together(result, {**answer, "diff": shortened(answer.get("diff") or [], limit)})
             done += [] if answer.get("failed") else [one]
         if len(several) > 1:
             result["components"] = {name: answer.get("action") for name, answer in answers.items()}
@@ -206,6 +207,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         seam.say(task_vars, "{0}: {1}{2}{3}".format(name, would, answer.get("action"), took))
         for line in [*answer.get("reasons", [])[:5], *answer.get("notes", [])]:
             seam.say(task_vars, "  {0}".format(line))
+
+
+def shortened(diff: Sequence[Mapping[str, str]], limit: int) -> List[Dict[str, str]]:
+    """The diffs of a component, of new files only their first ``limit`` lines and how many more there are."""
+    found = []
+    for one in diff:
+        lines = one.get("after", "").splitlines(True)
+        if one.get("before") or len(lines) <= limit:
+            found.append(dict(one))
+            continue
+        rest = "... {0} more lines of this new file; all with -e landfall_new_file_lines=1000000\n"
+        head = "{0} (new, {1} lines)".format(one.get("after_header", ""), len(lines))
+        after = "".join(lines[:limit]) + rest.format(len(lines) - limit)
+        found.append({**one, "after_header": head, "after": after})
+    return found
 
 
 def together(result: Dict[str, Any], answer: Mapping[str, Any]) -> None:
