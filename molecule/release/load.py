@@ -1,7 +1,9 @@
 """Visitors of a site, in one process: keep-alive connections through TLS, orders that are counted, open streams.
 
-``python load.py ADDRESS NAME SECONDS`` prints what came of it as JSON when it ends, or is told to by a line on stdin.
-Each request is judged: no answer, or one that is not 200, is a failure. Who answered (a version) is counted by second.
+``python load.py ADDRESS NAME SECONDS [TASKS]`` prints what came of it as JSON when it ends, or is told to by a line on
+stdin; TASKS tasks a second are handed in meanwhile. Half of the visitors speak HTTP/1.1 and half HTTP/2, several on one
+connection. Each request is judged: no answer, or one that is not 200, is a failure. Who answered (a version) is counted.
+With STREAMS=no nobody keeps a stream open.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from testbed.http2 import Connection
+
 CHANCE = random.SystemRandom()
 CLIENTS, SLOW_CLIENTS, WEBSOCKETS, STREAMS = 12, 4, 8, 4
+SHARED = 3
+"""How many visitors share one connection by HTTP/2."""
 PAUSE = 0.08  # seconds between two requests of a client
 SLOW = 2.5  # seconds
 TIMEOUT = 90.0  # seconds; the proxy waits for up to 60 s for somebody who serves
@@ -38,6 +44,9 @@ class Seen:
     requests: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
     orders: list[str] = field(default_factory=list)
+    tasks: list[tuple[str, str]] = field(default_factory=list)
+    """Id and kind of those that were taken."""
+    by_protocol: Counter[str] = field(default_factory=Counter)
     took: list[tuple[float, float]] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
     streams_cut: int = 0
@@ -45,11 +54,67 @@ class Seen:
     """When each version answered first and last, in seconds since 1970."""
 
 
-class Visitor:
-    """One connection that is kept alive."""
+class Judge:
+    """Sends requests and judges each; ``ask`` says how."""
+
+    protocol = ""
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Send one request and return status and body."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Drop the connection."""
+
+    async def visit(self, method: str, path: str, body: bytes = b"") -> bool:
+        """Send one request and judge it."""
+        begun, why = time.time(), ""
+        self.seen.requests += 1
+        self.seen.by_protocol[self.protocol] += 1
+        try:
+            status, content = await asyncio.wait_for(self.ask(method, path, body), TIMEOUT)
+            if status == 200:  # noqa: PLR2004 - an HTTP status
+                version = str(json.loads(content)["version"])
+                self.seen.versions[version] += 1
+                self.seen.at.setdefault("first " + version, time.time())
+                self.seen.at["last " + version] = time.time()
+            else:
+                why = f"{status}"
+        except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError, KeyError, IndexError) as error:
+            why = f"{type(error).__name__}: {error}"
+            self.close()
+        self.seen.took.append((begun, time.time() - begun))
+        if why:
+            what = f"{self.protocol} {method} {path.split('/')[1][:12]}"
+            self.seen.failures.append({"at": begun, "what": what, "why": why})
+        return not why
+
+
+class Multiplexed(Judge):
+    """One of several on a connection by HTTP/2."""
+
+    protocol = "HTTP/2"
+
+    def __init__(self, connection: Connection, seen: Seen) -> None:
+        super().__init__(seen)
+        self.connection = connection
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Send one request and return status and body."""
+        return await self.connection.ask(method, path, body)
+
+
+class Visitor(Judge):
+    """One connection by HTTP/1.1 that is kept alive."""
+
+    protocol = "HTTP/1.1"
 
     def __init__(self, address: str, name: str, seen: Seen) -> None:
-        self.address, self.name, self.seen = address, name, seen
+        super().__init__(seen)
+        self.address, self.name = address, name
         self.reader: asyncio.StreamReader | None = None
         self.writer: asyncio.StreamWriter | None = None
         self.context = ssl.create_default_context()
@@ -95,29 +160,8 @@ class Visitor:
             self.close()
         return status, content
 
-    async def visit(self, method: str, path: str, body: bytes = b"") -> bool:
-        """Send one request and judge it."""
-        begun, why = time.time(), ""
-        self.seen.requests += 1
-        try:
-            status, content = await asyncio.wait_for(self.ask(method, path, body), TIMEOUT)
-            if status == 200:  # noqa: PLR2004 - an HTTP status
-                version = str(json.loads(content)["version"])
-                self.seen.versions[version] += 1
-                self.seen.at.setdefault("first " + version, time.time())
-                self.seen.at["last " + version] = time.time()
-            else:
-                why = f"{status}"
-        except (OSError, asyncio.IncompleteReadError, TimeoutError, ValueError, KeyError, IndexError) as error:
-            why = f"{type(error).__name__}: {error}"
-            self.close()
-        self.seen.took.append((begun, time.time() - begun))
-        if why:
-            self.seen.failures.append({"at": begun, "what": f"{method} {path.split('/')[1][:12]}", "why": why})
-        return not why
 
-
-async def shop(visitor: Visitor, end: asyncio.Event, slow: bool) -> None:
+async def shop(visitor: Judge, end: asyncio.Event, slow: bool) -> None:
     """Look at pages, and order something every fourth time."""
     number = CHANCE.randrange(4)
     while not end.is_set():
@@ -131,6 +175,26 @@ async def shop(visitor: Visitor, end: asyncio.Event, slow: bool) -> None:
             if await visitor.visit("POST", f"/orders/{order}", os.urandom(CHANCE.randrange(10, 20_000))):
                 visitor.seen.orders.append(order)
         await asyncio.sleep(CHANCE.uniform(0, 2 * PAUSE))
+    visitor.close()
+
+
+def kind_of(number: int) -> tuple[str, float]:
+    """Kind and seconds of a task: most take a moment, some seconds, a few half a minute."""
+    if number % 120 == 60:  # noqa: PLR2004
+        return "plain", 30
+    kinds = {3: ("eta", 0.1), 6: ("retry", 0.0), 9: ("chord", 0.2), 12: ("plain", 4.0)}
+    return kinds.get(number % 20, ("plain", (0.01, 0.1, 0.4)[number % 3]))
+
+
+async def work(visitor: Judge, end: asyncio.Event, rate: float) -> None:
+    """Hand in so many tasks a second."""
+    number, name = 0, uuid.uuid4().hex[:6]
+    while not end.is_set():
+        number += 1
+        kind, seconds = kind_of(number)
+        if await visitor.visit("POST", f"/tasks/{name}-{number}?kind={kind}&seconds={seconds}"):
+            visitor.seen.tasks.append((f"{name}-{number}", kind))
+        await asyncio.sleep(1 / rate)
     visitor.close()
 
 
@@ -176,13 +240,23 @@ async def listen(visitor: Visitor, end: asyncio.Event, websocket: bool) -> None:
         visitor.close()
 
 
-async def everybody(address: str, name: str, seconds: float) -> Seen:
+def customers(address: str, name: str, seen: Seen, count: int) -> list[Judge]:
+    """Half of them by HTTP/1.1, each on a connection of its own, half by HTTP/2."""
+    half = count // 2
+    shared = [Connection(address, name) for _ in range(-(-half // SHARED))]
+    several: list[Judge] = [Multiplexed(shared[number // SHARED], seen) for number in range(half)]
+    return [*(Visitor(address, name, seen) for _ in range(count - half)), *several]
+
+
+async def everybody(address: str, name: str, seconds: float, tasks: float) -> Seen:
     """Let all visitors come for so long, or until a line is read."""
     seen, end = Seen(), asyncio.Event()
-    jobs = [shop(Visitor(address, name, seen), end, False) for _ in range(CLIENTS)]
-    jobs += [shop(Visitor(address, name, seen), end, True) for _ in range(SLOW_CLIENTS)]
-    streams = [listen(Visitor(address, name, seen), end, True) for _ in range(WEBSOCKETS)]
-    streams += [listen(Visitor(address, name, seen), end, False) for _ in range(STREAMS)]
+    jobs = [shop(one, end, False) for one in customers(address, name, seen, CLIENTS)]
+    jobs += [shop(one, end, True) for one in customers(address, name, seen, SLOW_CLIENTS)]
+    jobs += [work(Visitor(address, name, seen), end, tasks)] if tasks else []
+    kept = os.environ.get("STREAMS") != "no"
+    streams = [listen(Visitor(address, name, seen), end, True) for _ in range(WEBSOCKETS if kept else 0)]
+    streams += [listen(Visitor(address, name, seen), end, False) for _ in range(STREAMS if kept else 0)]
     running = [asyncio.ensure_future(job) for job in jobs]
     open_streams = [asyncio.ensure_future(job) for job in streams]
     told = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -195,16 +269,11 @@ async def everybody(address: str, name: str, seconds: float) -> Seen:
     return seen
 
 
-def quantile(values: list[float], share: float) -> float:
-    """Return the value below which this share of all lies."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
-
-
 def main() -> None:
     """Run and print."""
     address, name, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
-    seen = asyncio.run(everybody(address, name, seconds))
-    print(json.dumps({**vars(seen), "versions": dict(seen.versions)}))
+    seen = asyncio.run(everybody(address, name, seconds, float(sys.argv[4]) if sys.argv[4:] else 0))
+    print(json.dumps(vars(seen)))
     os._exit(0)  # a thread may still wait for a line
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from . import peer, report, vps
+from . import peer, release_bench, report, vps
 from .__main__ import build
 from .paths import CACHE, CHECKOUT, ROOT, Progress, TestbedError, run
 
@@ -230,18 +230,24 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--deploys", type=int, help="first deploys of each; as many as runs by default")
     parser.add_argument("--hosts", type=int, default=10, help="servers of the fleet; 0 leaves it out")
-    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure, of " + ", ".join(PARTS))
+    known = (*PARTS, *release_bench.PARTS)
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure, of " + ", ".join(known))
     parser.add_argument("--keep", action="store_true", help="leave the first server as it is, and take it again")
     args = parser.parse_args()
     parts = args.parts.split(",")
-    if set(parts) - set(PARTS):
-        parser.error("--parts: " + ", ".join(sorted(set(parts) - set(PARTS))) + " is none of " + ", ".join(PARTS))
+    if set(parts) - set(known):
+        parser.error("--parts: " + ", ".join(sorted(set(parts) - set(known))) + " is none of " + ", ".join(known))
+    under_load = [part for part in release_bench.PARTS if part in parts]
+    if under_load and set(parts) - set(under_load):
+        parser.error("--parts: " + ", ".join(under_load) + " have servers of their own; measure them apart")
     if "fleet" not in parts:
         args.hosts = 1
     HOME.mkdir(parents=True, exist_ok=True)
     names = [f"bench-{index}" for index in range(1, max(args.hosts, 1) + 1)]
     try:
         preload = build("auto")
+        if under_load:
+            return len(release_bench.measure(under_load, args.deploys or 20, preload, args.keep))
         vps.up(FIRST, "vps-docker", preload)
         write_inventory(HOME / "hosts.yml", [FIRST])
         play("site.yml", "--skip-tags", "verify")
@@ -254,7 +260,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
-        for name in names[1:] if args.keep else names:
+        for name in [] if under_load else names[1:] if args.keep else names:
             vps.remove(name)
     return 0
 

@@ -1,7 +1,9 @@
 """An application whose deploys are watched: it writes each order and each task down, by its id, in a file of its own.
 
 The variable FAULT makes a bad release of it: ``exit`` (does not start), ``unready`` (is never ready), ``port`` (listens
-elsewhere), ``dies`` (ends after some seconds), ``errors`` (every fifth answer is 500).
+elsewhere), ``dies`` (ends after DIES_AFTER seconds), ``errors`` (every fifth answer is 500), ``slow`` (each answer takes
+a second longer), ``leak`` (keeps memory with each request). WORKER_FAULT does so of its worker: ``import`` (its code
+cannot be imported), ``deaf`` (it is well and takes no task).
 """
 
 from __future__ import annotations
@@ -11,26 +13,38 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
-from celery import Celery
+from celery import Celery, chord
+from celery.signals import before_task_publish, worker_ready
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
 VERSION, FAULT = os.environ.get("VERSION", "?"), os.environ.get("FAULT", "")
+WORKER_FAULT = os.environ.get("WORKER_FAULT", "") if "worker" in sys.argv else ""
 LEDGER = os.environ.get("LEDGER", "/ledger")
+BROKER = os.environ.get("BROKER_URL", "memory://")
+LEAK = 4 << 20  # bytes of each request
+SLOW = 1.0  # seconds
+TICK = 2.0  # seconds
+TRIES = 3
 if FAULT == "exit":
     sys.exit("this release does not start")
+if WORKER_FAULT == "import":
+    raise ImportError("the code of this worker cannot be imported")
 started = time.monotonic()
 if FAULT == "port" and sys.argv[-1] != "9999" and "uvicorn" in sys.argv[0]:
     os.execv(sys.argv[0], ["uvicorn", "release:app", "--host", "0.0.0.0", "--port", "9999"])  # noqa: S104, S606
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-tasks = Celery("release", broker=os.environ.get("BROKER_URL", "memory://"))
+tasks = Celery("release", broker=BROKER, backend=BROKER.removesuffix("/0") + "/1" if "redis" in BROKER else None)
 tasks.conf.update(
     task_ignore_result=True,
     broker_connection_retry_on_startup=True,
     task_acks_late=os.environ.get("ACKS_LATE") == "yes",
     worker_prefetch_multiplier=1,
+    beat_schedule={"tick": {"task": "release.tick", "schedule": TICK}},
 )
+leaked: list[bytes] = []
 count = 0
 
 
@@ -69,7 +83,9 @@ def broken() -> bool:
 @app.get("/")
 async def page(response: Response, seconds: float = 0) -> dict[str, str]:
     """Answer after some seconds."""
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds + (SLOW if FAULT == "slow" else 0))
+    if FAULT == "leak":
+        leaked.append(os.urandom(LEAK))
     if broken():
         response.status_code = 500
     return {"version": VERSION}
@@ -87,9 +103,20 @@ async def order(number: str, request: Request, response: Response) -> dict[str, 
 
 
 @app.post("/tasks/{number}")
-async def task(number: str, seconds: float = 0) -> dict[str, str]:
-    """Hand a task to the workers."""
-    await asyncio.to_thread(work.delay, number, seconds)
+async def task(number: str, seconds: float = 0, kind: str = "plain") -> dict[str, str]:
+    """Hand a task to the workers: ``plain``, ``eta`` (later), ``retry`` (fails first), ``chord`` (several and one)."""
+
+    def send() -> None:
+        if kind == "eta":
+            work.apply_async((number, seconds), countdown=5)
+        elif kind == "retry":
+            stubborn.delay(number)
+        elif kind == "chord":
+            chord([part.s(f"{number}.{index}", seconds) for index in range(3)])(gathered.s(f"{number}.end"))
+        else:
+            work.delay(number, seconds)
+
+    await asyncio.to_thread(send)
     return {"version": VERSION}
 
 
@@ -113,9 +140,56 @@ async def echo(socket: WebSocket) -> None:
         await socket.send_text(text)
 
 
+def done(number: str) -> None:
+    """Write down that a task was done and by whom."""
+    note("done", f"{number} {VERSION} {os.uname().nodename}")
+
+
 @tasks.task(name="release.work")
 def work(number: str, seconds: float) -> None:
-    """Take some time, and write down that it was done and by whom."""
+    """Take some time."""
     note("begun", f"{number} {VERSION}")
     time.sleep(seconds)
-    note("done", f"{number} {VERSION} {os.uname().nodename}")
+    done(number)
+
+
+@tasks.task(name="release.part", ignore_result=False)
+def part(number: str, seconds: float) -> str:
+    """Take some time, as one of several."""
+    work(number, seconds)
+    return number
+
+
+@tasks.task(name="release.gathered")
+def gathered(numbers: list[str], number: str) -> None:
+    """Come after all of several."""
+    work(number, 0)
+
+
+@tasks.task(name="release.stubborn", bind=True, max_retries=TRIES)
+def stubborn(self: Any, number: str) -> None:
+    """Fail some times, and be tried again each time."""
+    if self.request.retries < TRIES:
+        raise self.retry(countdown=1)
+    work(number, 0)
+
+
+@tasks.task(name="release.tick", bind=True)
+def tick(self: Any) -> None:
+    """Write down when the scheduler sent this."""
+    note("ticks", f"{self.request.get('sent_at')} {VERSION}")
+
+
+@before_task_publish.connect
+def stamp(headers: dict[str, Any] | None = None, **_more: Any) -> None:
+    """Tell each task when it was sent."""
+    if headers is not None:
+        headers["sent_at"] = time.time()
+
+
+@worker_ready.connect
+def go_deaf(sender: Any, **_more: Any) -> None:
+    """Take no task any more, if this is a worker of that kind."""
+    if WORKER_FAULT == "deaf":
+        for queue in list(sender.app.amqp.queues.consume_from):
+            sender.cancel_task_queue(queue)
