@@ -156,6 +156,36 @@ def test_what_does_not_serve_leaves_exactly_what_was_there(old: Files, new: File
     shutil.rmtree(place)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(FIRST, SECOND), (FIRST, {**SECOND, "web/config/a": b"bad"}), (None, SECOND), (SECOND, None)],
+)
+def test_a_recovery_that_is_interrupted_itself_is_finished_by_the_next(
+    world: World, tmp_path: Path, old: Optional[Files], new: Optional[Files]
+) -> None:
+    started_with(world, old, True)
+    pairs = 0
+
+    def recover(run: str) -> None:
+        trip.recover_all(str(world.root), NETWORK, run, "ben@desk")
+        trip.settle_all(str(world.root), NETWORK, run, "ben@desk")
+
+    for step, before, after in crash_points(world, tmp_path / "saved", old, new):
+        if step % 4:
+            continue
+        lease.end(str(world.root), "n", "anna@laptop")
+        halfway = world.save(tmp_path / f"halfway-{step}")
+        world.dies_at(None, lambda: recover("next"))
+        for again in range(step % 3, world.steps, 5):
+            world.load(halfway)
+            world.dies_at(again, lambda: recover("next"))
+            lease.end(str(world.root), "next", "ben@desk")
+            recover("last")
+            assert world.picture() in (before, after) and not world.leftovers(), f"steps {step}, {again}"
+            pairs += 1
+    assert pairs > 30
+
+
 def test_a_second_run_is_refused_at_every_step_of_the_first(world: World, tmp_path: Path) -> None:
     started_with(world, FIRST, True)
     before, saved = world.picture(), world.save(tmp_path / "saved")
