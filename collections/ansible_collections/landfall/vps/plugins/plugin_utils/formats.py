@@ -224,6 +224,17 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "checksum": _form(r"[a-z0-9]+:[0-9a-f]+", "checksum", "sha256:15…"),
     "registry": _form(r"(?:https?://)?" + _HOST + r"(?::[0-9]{1,5})?/?", "registry", "registry.example.com:5000"),
     "schedule": jobs.schedule_fault,
+    "port": _form(
+        r"[1-9][0-9]{0,4}(?:-[1-9][0-9]{0,4})?/(?:tcp|udp)", "port with its protocol", "8443/tcp or 60000-61000/udp"
+    ),
+    "interface": _form(r"[A-Za-z0-9_.@-]{1,15}[*]?", "interface", "wg0 or tailscale*"),
+    "clock": _form(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", "time of day", "04:00"),
+    "login": _form(r"[a-z_][a-z0-9_-]{0,31}", "name of a user", "deploy"),
+    "public_key": _form(
+        r"(?:ssh-[a-z0-9]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+={0,2}(?: [^\x00-\x1f\x7f]*)?",
+        "public key",
+        "the one line of ~/.ssh/id_ed25519.pub",
+    ),
     "database": _form(r"[^\s/?#&%\x00-\x1f\x7f]+", "name of a database", "shop"),
     **{"duration:" + dialect: _duration(dialect) for dialect in units.DURATIONS},
     **{"size:" + dialect: _size(dialect) for dialect in units.SIZES},

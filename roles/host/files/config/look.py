@@ -1,0 +1,302 @@
+"""Tells what this VPS is like, as JSON, before the role host changes anything. Changes nothing.
+
+Its argument is JSON, see tasks/host.yml; ``connection`` is sshd's SSH_CONNECTION. ``faults`` are what would
+lock somebody out, or close what somebody uses.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import json
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+
+DROP_IN = "/etc/ssh/sshd_config.d/00-landfall.conf"
+SSHD = "/etc/ssh/sshd_config"
+KERNEL = "/etc/sysctl.d/60-landfall.conf"
+# DHCP, time and name discovery: clients and neighbours on the link, which the firewall lets answer or need not
+LINK = {("udp", port) for port in (67, 68, 123, 323, 546, 547, 5353, 5355)} | {("tcp", 5355)}
+
+
+def said(*argv: str) -> str:
+    """What a command prints; nothing where it fails or is not there."""
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
+
+
+def text_of(path: str) -> str:
+    """Content of a text file, empty where it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+# -- SSH --------------------------------------------------------------------------------------------------------------
+
+
+def settings_of(text: str) -> Dict[str, List[str]]:
+    """What ``sshd -T`` prints: name to values."""
+    found: Dict[str, List[str]] = {}
+    for line in text.splitlines():
+        name, _blank, value = line.partition(" ")
+        found.setdefault(name.lower(), []).append(value)
+    return found
+
+
+def includes(text: str) -> bool:
+    """Whether a sshd_config takes in its folder of drop-ins before anything that a drop-in could come too late for."""
+    for line in text.splitlines():
+        words = line.split()
+        if words and words[0].lower() == "match":
+            return False
+        named = words[1:] if words and words[0].lower() == "include" else []
+        if any(fnmatch.fnmatch(DROP_IN, str(Path("/etc/ssh", word))) for word in named):
+            return True
+    return False
+
+
+def keys_of(user: str, settings: Mapping[str, Sequence[str]]) -> int:
+    """How many keys let ``user`` in; -1 where a command or a certificate authority decides."""
+    for name in ("authorizedkeyscommand", "trustedusercakeys", "authorizedprincipalscommand"):
+        if (settings.get(name) or ["none"])[0] not in ("none", ""):
+            return -1
+    try:
+        home = pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return 0
+    count = 0
+    for pattern in " ".join(settings.get("authorizedkeysfile") or [".ssh/authorized_keys"]).split():
+        path = pattern.replace("%h", home).replace("%u", user).replace("%%", "%")
+        lines = text_of(str(Path(home, path))).splitlines()
+        count += sum(1 for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    return count
+
+
+def kept_out(user: str, groups: Sequence[str], settings: Mapping[str, Sequence[str]]) -> str:
+    """The setting by which sshd does not let ``user`` in, or nothing. Patterns with a host are left to sshd."""
+
+    def any_of(name: str, words: Sequence[str]) -> bool:
+        patterns = [one.partition("@")[0] for one in " ".join(settings.get(name) or []).split()]
+        return any(fnmatch.fnmatch(word, pattern) for pattern in patterns for word in words)
+
+    if any_of("denyusers", [user]):
+        return "DenyUsers"
+    if any_of("denygroups", groups):
+        return "DenyGroups"
+    if settings.get("allowusers") and not any_of("allowusers", [user]):
+        return "AllowUsers"
+    if settings.get("allowgroups") and not any_of("allowgroups", groups):
+        return "AllowGroups"
+    return ""
+
+
+def ssh(user: str, connection: Sequence[str]) -> Dict[str, Any]:
+    """How sshd lets ``user`` in who came by ``connection``, by what its files say now."""
+    address = connection[0] if connection else "127.0.0.1"
+    settings = settings_of(said("sshd", "-T", "-C", f"user={user},host={address},addr={address}"))
+    ports = {int(port) for port in settings.get("port", []) if port.isdigit()}
+    ports.update(int(word) for word in connection[3:4] if word.isdigit())
+    groups = said("id", "-Gn", user).split()
+    return {
+        "there": bool(settings),
+        "ports": sorted(ports),
+        "address": address if connection else "",
+        "includes": includes(text_of(SSHD)),
+        "keys": keys_of(user, settings),
+        "kept_out": kept_out(user, groups, settings),
+        "effective": {
+            name: (settings.get(name) or [""])[0]
+            for name in ("permitrootlogin", "passwordauthentication", "kbdinteractiveauthentication")
+        },
+    }
+
+
+# -- firewall ---------------------------------------------------------------------------------------------------------
+
+
+def inside(interface: str, patterns: Sequence[str]) -> bool:
+    """Whether what comes in by an interface is not filtered."""
+    return any(fnmatch.fnmatch(interface, pattern) for pattern in patterns)
+
+
+def sockets(text: str) -> Iterator[Tuple[str, str, int, str]]:
+    """(protocol, address, port, program) of the lines of ``ss -Hlntup``."""
+    for line in text.splitlines():
+        fields = line.split()
+        address, _colon, port = (fields[4] if fields[4:] else "").rpartition(":")
+        program = re.search(r'users:\(\("([^"]*)"', line)
+        if port.isdigit():
+            yield fields[0], address.strip("[]"), int(port), program.group(1) if program else "?"
+
+
+def answering(text: str, addresses: Mapping[str, str], patterns: Sequence[str]) -> List[Dict[str, Any]]:
+    """Sockets that answer from outside: ``{port, program}``, a port such as 5432/tcp.
+
+    ``addresses`` are those of this host, to their interface.
+    """
+    found: Dict[str, Set[str]] = {}
+    for protocol, address, port, program in sockets(text):
+        bare, _percent, scope = address.partition("%")
+        if (protocol, port) in LINK or (scope and inside(scope, patterns)):
+            continue
+        try:
+            known = ipaddress.ip_address(bare) if bare != "*" else ipaddress.ip_address("::")
+        except ValueError:
+            continue
+        if known.is_loopback or (addresses.get(bare) and inside(addresses[bare], patterns)):
+            continue
+        found.setdefault(f"{port}/{protocol}", set()).add(program)
+    return [{"port": port, "program": ", ".join(sorted(found[port]))} for port in sorted(found)]
+
+
+def addresses_of(text: str) -> Dict[str, str]:
+    """Address to interface, of the lines of ``ip -o address``."""
+    found = {}
+    for line in text.splitlines():
+        fields = line.split()
+        if fields[3:] and fields[2] in ("inet", "inet6"):
+            found[fields[3].partition("/")[0]] = fields[1]
+    return found
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def covered(port: str, ports: Sequence[str]) -> bool:
+    """Whether a port such as 5432/tcp is in a list such as ``[80/tcp, 5000-6000/tcp]``."""
+    number, _slash, protocol = port.partition("/")
+    for one in ports:
+        span, _slash, kind = one.partition("/")
+        low, _hyphen, high = span.partition("-")
+        if kind == protocol and int(low) <= int(number) <= int(high or low):
+            return True
+    return False
+
+
+def ssh_faults(asked: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
+    """Why sshd cannot be told to let in by key alone."""
+    user = asked["user"]
+    by_password = ("passwordauthentication", "kbdinteractiveauthentication")
+    strict = all(seen["effective"].get(name) == "no" for name in by_password)
+    if not seen["there"]:
+        yield "host_ssh: there is no OpenSSH server here whose settings could be read (sshd -T); set it to false"
+        return
+    if asked["password"]:
+        yield (
+            "host_ssh: this play logs in with a password (ansible_password), which sshd would not take any more; add a "
+            f"key of yours to ~{user}/.ssh/authorized_keys and leave ansible_password out, or set host_ssh to false"
+        )
+    if user == "root" and asked["root_login"] == "never":
+        yield (
+            "host_ssh_root_login: this play logs in as root, who could not log in any more; log in as a user with sudo "
+            "(host_user makes one), or set host_ssh_root_login to keys"
+        )
+    elif seen["keys"] == 0:
+        yield (
+            f"host_ssh: {user} has no key in its authorized_keys, so that nobody could log in as {user} any more; add "
+            "one (ssh-copy-id), or set host_ssh to false"
+        )
+    if seen["kept_out"]:
+        yield ("host_ssh: {} in the files of sshd keeps {} out as soon as sshd reads them; correct that first").format(
+            seen["kept_out"], user
+        )
+    if not seen["includes"] and not strict:
+        yield (
+            f"host_ssh: {SSHD} takes no drop-ins in; write 'Include /etc/ssh/sshd_config.d/*.conf' as its first line, "
+            "or set host_ssh to false"
+        )
+
+
+def faults(asked: Mapping[str, Any], seen: Mapping[str, Any]) -> List[str]:
+    """What would lock somebody out or close what somebody uses: variable, what is wrong, what would be right."""
+    found = []
+    address = seen["ssh"]["address"]
+    switches = [name for name, on in (("host_ssh", asked["ssh"]), ("host_firewall", asked["firewall"])) if on]
+    if switches and not address:
+        found.append(
+            "{0}: this play does not come by SSH, so that nobody can prove that there still is a way in; deploy by "
+            "SSH, or set {0} to false".format(" and ".join(switches))
+        )
+    elif asked["ssh"]:
+        found += ssh_faults(asked, seen["ssh"])
+    if asked["firewall"] and address and asked["ssh_from"]:
+        networks = [ipaddress.ip_network(one, strict=False) for one in asked["ssh_from"]]
+        if not any(ipaddress.ip_address(address) in network for network in networks):
+            found.append(
+                "host_firewall_ssh_from: this play comes from {}, which is in none of {}, and would be locked out; "
+                "add it".format(address, ", ".join(asked["ssh_from"]))
+            )
+    if asked["firewall"]:
+        known = [*asked["open"], *asked["closed"], *(f"{port}/tcp" for port in seen["ssh"]["ports"])]
+        found += [
+            "host_firewall_open: {port} answers from outside today ({program}); name it in host_firewall_open to keep "
+            "it open, or in host_firewall_closed to have it closed".format(**one)
+            for one in seen["answering"]
+            if not covered(one["port"], known)
+        ]
+    if asked["deploys"] and not asked["keys"]:
+        found.append(
+            "host_user_keys: {} would have no key to log in with; give one, such as the text of "
+            "~/.ssh/id_ed25519.pub".format(asked["deploys"])
+        )
+    return found
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def set_elsewhere(names: Sequence[str]) -> Dict[str, str]:
+    """Those of the kernel's settings that a file of the operator's sets, to the file."""
+    found = {}
+    for path in [Path("/etc/sysctl.conf"), *sorted(Path("/etc/sysctl.d").glob("*.conf"))]:
+        if str(path.resolve()) == KERNEL:
+            continue
+        for line in text_of(str(path)).splitlines():
+            name, equals, _value = line.strip().lstrip("-").partition("=")
+            name = name.strip().replace("/", ".")
+            if equals and not line.lstrip().startswith(("#", ";")) and name in names:
+                found[name] = str(path)
+    return found
+
+
+def memory(text: str) -> Dict[str, int]:
+    """Bytes of memory and of swap in the text of /proc/meminfo."""
+    found = {name: int(value) * 1024 for name, value in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    return {"memory": found.get("MemTotal", 0), "swap": found.get("SwapTotal", 0)}
+
+
+def look(asked: Mapping[str, Any]) -> Dict[str, Any]:
+    """All of it."""
+    connection = str(asked["connection"]).split()
+    states = {
+        line.partition(" ")[0].split(":")[0]
+        for line in said("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *asked["packages"]).splitlines()
+        if line.endswith(" installed")
+    }
+    active = {unit for unit in asked["units"] if said("systemctl", "is-active", unit).strip() == "active"}
+    found = {
+        "ssh": ssh(str(asked["user"]), connection),
+        "answering": answering(
+            said("ss", "-Hlntup"), addresses_of(said("ip", "-o", "address")), ["lo", *asked["inside"]]
+        ),
+        "missing": sorted(set(asked["packages"]) - states),
+        "active": sorted(active),
+        "set_elsewhere": set_elsewhere(list(asked["settings"])),
+        "container": said("systemd-detect-virt", "--container").strip() not in ("", "none"),
+        "room": shutil.disk_usage("/").free,
+        **memory(text_of("/proc/meminfo")),
+    }
+    return {**found, "faults": faults(asked, found)}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(look(json.loads(sys.argv[1]))))

@@ -1,0 +1,262 @@
+"""What the role host sees of a VPS, and what it refuses before it changes anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Dict, List
+
+import pytest
+
+from tests import rolekit
+
+HOME = rolekit.ROLES / "host" / "files" / "config"
+SS = """
+udp   UNCONN 0      0                  0.0.0.0:68         0.0.0.0:*    users:(("dhclient",pid=611,fd=9))
+tcp   LISTEN 0      128                0.0.0.0:22         0.0.0.0:*    users:(("sshd",pid=700,fd=3))
+tcp   LISTEN 0      4096             127.0.0.1:5432       0.0.0.0:*    users:(("postgres",pid=800,fd=6))
+tcp   LISTEN 0      4096         127.0.0.53%lo:53         0.0.0.0:*    users:(("systemd-resolve",pid=400,fd=1))
+tcp   LISTEN 0      4096            172.30.0.1:9100       0.0.0.0:*    users:(("node_exporter",pid=900,fd=3))
+tcp   LISTEN 0      4096             10.0.0.5:6379       0.0.0.0:*    users:(("redis-server",pid=901,fd=3))
+tcp   LISTEN 0      4096                  [::]:8080          [::]:*    users:(("docker-proxy",pid=950,fd=4))
+tcp   LISTEN 0      4096                     *:8080             *:*    users:(("docker-proxy",pid=951,fd=4))
+udp   UNCONN 0      0                        *:41641            *:*    users:(("tailscaled",pid=99,fd=4))
+"""
+ADDRESSES = """
+1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
+2: eth0    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth0\\       valid_lft forever
+7: br-1234    inet 172.30.0.1/24 brd 172.30.0.255 scope global br-1234\\       valid_lft forever
+"""
+ASKED: Dict[str, Any] = {
+    "user": "deploy", "password": False, "ssh": True, "root_login": "never", "firewall": True,
+    "open": ["80/tcp", "443/tcp", "443/udp"], "closed": [], "ssh_from": [], "deploys": "", "keys": 0,
+}  # fmt: skip
+SSH: Dict[str, Any] = {
+    "there": True, "ports": [22], "address": "192.0.2.9", "includes": True, "keys": 1, "kept_out": "",
+    "effective": {"passwordauthentication": "yes", "kbdinteractiveauthentication": "no", "permitrootlogin": "yes"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def look() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("landfall_host_look", HOME / "look.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def faults(look: ModuleType, asked: Dict[str, Any], **ssh: Any) -> List[str]:
+    answering = ssh.pop("answering", [])
+    found: List[str] = look.faults({**ASKED, **asked}, {"ssh": {**SSH, **ssh}, "answering": answering})
+    return found
+
+
+def test_what_answers_from_outside_is_seen_and_nothing_else(look: ModuleType) -> None:
+    found = look.answering(SS, look.addresses_of(ADDRESSES), ["lo", "docker0", "br-*"])
+    assert found == [
+        {"port": "22/tcp", "program": "sshd"},
+        {"port": "41641/udp", "program": "tailscaled"},
+        {"port": "6379/tcp", "program": "redis-server"},
+        {"port": "8080/tcp", "program": "docker-proxy"},
+    ]
+
+
+def test_an_ordinary_vps_is_not_refused(look: ModuleType) -> None:
+    assert faults(look, {}, answering=[{"port": "22/tcp", "program": "sshd"}]) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "ssh", "variable", "right"),
+    [
+        ({"user": "root"}, {}, "host_ssh_root_login", "host_ssh_root_login to keys"),
+        ({"password": True}, {}, "host_ssh", "leave ansible_password out"),
+        ({}, {"keys": 0}, "host_ssh", "ssh-copy-id"),
+        ({}, {"there": False}, "host_ssh", "set it to false"),
+        ({}, {"kept_out": "AllowUsers"}, "host_ssh", "correct that first"),
+        ({}, {"includes": False}, "host_ssh", "Include /etc/ssh/sshd_config.d/*.conf"),
+        ({}, {"address": ""}, "host_ssh and host_firewall", "deploy by SSH"),
+        ({"ssh": False}, {"address": ""}, "host_firewall", "set host_firewall to false"),
+        ({"ssh_from": ["198.51.100.0/24", "2001:db8::/32"]}, {}, "host_firewall_ssh_from", "add it"),
+        ({"deploys": "ops"}, {}, "host_user_keys", "id_ed25519.pub"),
+        (
+            {},
+            {"answering": [{"port": "5432/tcp", "program": "postgres"}]},
+            "host_firewall_open",
+            "host_firewall_closed",
+        ),
+    ],
+)
+def test_what_would_lock_somebody_out_is_refused(
+    look: ModuleType, asked: Dict[str, Any], ssh: Dict[str, Any], variable: str, right: str
+) -> None:
+    (found,) = faults(look, asked, **ssh)
+    assert found.startswith(variable + ": ") and right in found
+
+
+@pytest.mark.parametrize(
+    ("asked", "ssh"),
+    [
+        ({"user": "root", "root_login": "keys"}, {}),
+        ({}, {"keys": -1}),  # a command or a certificate authority decides
+        ({"ssh": False}, {"keys": 0}),
+        # Somebody else has hardened sshd already, without drop-ins
+        ({}, {"includes": False, "effective": dict.fromkeys(SSH["effective"], "no")}),
+        ({"ssh": False, "firewall": False}, {"address": ""}),
+        ({"ssh_from": ["192.0.2.0/28"]}, {}),
+        ({"closed": ["5000-6000/tcp"]}, {"answering": [{"port": "5432/tcp", "program": "postgres"}]}),
+        ({}, {"ports": [2222], "answering": [{"port": "2222/tcp", "program": "sshd"}]}),
+    ],
+)
+def test_what_locks_nobody_out_is_not_refused(look: ModuleType, asked: Dict[str, Any], ssh: Dict[str, Any]) -> None:
+    assert faults(look, asked, **ssh) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        ("Include /etc/ssh/sshd_config.d/*.conf\nPort 22\n", True),
+        ("include sshd_config.d/*.conf\n", True),
+        ("# Include /etc/ssh/sshd_config.d/*.conf\n", False),
+        ("Include /etc/ssh/other.d/*.conf\n", False),
+        ("Match User x\nInclude /etc/ssh/sshd_config.d/*.conf\n", False),
+    ],
+)
+def test_drop_ins_are_taken_in_or_not(look: ModuleType, text: str, there: bool) -> None:
+    assert look.includes(text) is there
+
+
+@pytest.mark.parametrize(
+    ("settings", "by"),
+    [
+        ("allowusers root admin", "AllowUsers"),
+        ("allowusers dep*", ""),
+        ("allowusers deploy@192.0.2.*", ""),
+        ("denyusers deploy", "DenyUsers"),
+        ("allowgroups wheel", "AllowGroups"),
+        ("allowgroups wheel\nallowgroups sudo", ""),
+        ("denygroups sudo", "DenyGroups"),
+    ],
+)
+def test_a_setting_that_keeps_the_user_out_is_found(look: ModuleType, settings: str, by: str) -> None:
+    assert look.kept_out("deploy", ["deploy", "sudo"], look.settings_of(settings)) == by
+
+
+def test_memory_is_read(look: ModuleType) -> None:
+    assert look.memory("MemTotal:  1024 kB\nSwapTotal:      0 kB\n") == {"memory": 1 << 20, "swap": 0}
+
+
+# -- the way back ------------------------------------------------------------------------------------------------------
+
+PROGRAM = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$LOG"
+"""
+
+
+class Machine:
+    """The program `undo` in a folder instead of a VPS, with programs that only note how they were called."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.log = home, home / "log"
+        text = (HOME / "undo.sh").read_text()
+        for place in ("/etc/", "/var/"):
+            text = text.replace(place, f"{home}{place}")
+        (home / "undo").write_text(text)
+        for folder in ("etc/ssh/sshd_config.d", "etc/landfall", "var/lib/landfall", "bin"):
+            (home / folder).mkdir(parents=True)
+        for name in ("systemctl", "nft", "sshd", "sync"):
+            (home / "bin" / name).write_text(PROGRAM)
+            (home / "bin" / name).chmod(0o755)
+        self.sshd = home / "etc/ssh/sshd_config.d/00-landfall.conf"
+        self.wall = home / "etc/landfall/firewall.nft"
+
+    def undo(self, verb: str) -> int:
+        environment = {"PATH": f"{self.home}/bin:/usr/bin:/bin", "LOG": str(self.log)}
+        return subprocess.run(["sh", str(self.home / "undo"), verb], env=environment, check=False).returncode
+
+    def said(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+
+def test_what_nobody_confirmed_is_as_it_was(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.sshd.write_text("before")
+    assert machine.undo("arm") == 0
+    assert "systemctl restart landfall-undo.timer" in machine.said()
+    machine.sshd.write_text("after")
+    machine.wall.write_text("new")
+    assert machine.undo("undo") == 0
+    assert (machine.sshd.read_text(), machine.wall.exists()) == ("before", False)
+    assert "systemctl try-reload-or-restart ssh.service" in machine.said()
+    assert "nft delete table inet landfall" in machine.said()
+    assert machine.undo("confirm") == 1, "what was undone is not taken for confirmed"
+
+
+def test_what_was_confirmed_stays(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    assert machine.undo("arm") == 0
+    machine.sshd.write_text("after")
+    assert machine.undo("confirm") == 0
+    assert "systemctl stop landfall-undo.timer" in machine.said()
+    assert machine.undo("undo") == 0
+    assert machine.sshd.read_text() == "after"
+
+
+def test_a_second_change_does_not_take_an_unconfirmed_one_for_the_state_before(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.wall.write_text("before")
+    machine.undo("arm")
+    machine.wall.write_text("locks out")
+    machine.undo("arm")
+    assert machine.wall.read_text() == "before"
+    machine.wall.write_text("locks out, too")
+    machine.undo("undo")
+    assert machine.wall.read_text() == "before"
+    assert f"nft -f {machine.wall}" in machine.said()
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def rendered(name: str, tmp_path: Path, **values: Any) -> str:
+    variables = {**rolekit.inventory(tmp_path), **rolekit.defaults("host"), **values}
+    text = (rolekit.ROLES / "host/templates/config" / name).read_text()
+    return str(rolekit.template(rolekit.trusted(text), variables))
+
+
+def test_the_firewall_lets_in_what_was_asked_for(tmp_path: Path) -> None:
+    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22, 2222]}},
+                    host_firewall_ssh_from=["192.0.2.0/24", "2001:db8::/32"], host_firewall_inside=["wg0"],
+                    host_firewall_open=["443/udp", "8000-8100/tcp"],
+                    host_firewall_rules=["ip protocol esp accept"])  # fmt: skip
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    assert [line for line in lines if "accept" in line and "policy" not in line] == [
+        'iifname "lo" accept', 'iifname "docker0" accept', 'iifname "docker_gwbridge" accept', 'iifname "br-*" accept',
+        'iifname "wg0" accept', "ct state established,related accept",
+        "meta l4proto { icmp, ipv6-icmp } accept",
+        "udp sport 67 udp dport 68 accept", "udp sport 547 udp dport 546 accept",
+        "ip saddr 192.0.2.0/24 tcp dport 22 accept", "ip6 saddr 2001:db8::/32 tcp dport 22 accept",
+        "ip saddr 192.0.2.0/24 tcp dport 2222 accept", "ip6 saddr 2001:db8::/32 tcp dport 2222 accept",
+        "udp dport 443 accept", "tcp dport 8000-8100 accept", "ip protocol esp accept",
+    ]  # fmt: skip
+    assert lines[-3:] == ["counter drop", "}", "}"] and "priority -150" in text
+
+
+def test_the_report_is_written_whole_and_only_where_somebody_reads_it(tmp_path: Path) -> None:
+    script = tmp_path / "report"
+    script.write_text(rendered("report.sh.j2", tmp_path, host_reports=str(tmp_path / "it's here")))
+    assert subprocess.run(["sh", str(script)], check=False).returncode == 0
+    (tmp_path / "it's here").mkdir()
+    assert subprocess.run(["sh", str(script)], check=False).returncode == 0
+    (found,) = (tmp_path / "it's here").iterdir()
+    assert found.name == "landfall-host.prom"
+    assert found.read_text().splitlines()[-1].startswith("node_reboot_required ")
+
+
+@pytest.mark.skipif(shutil.which("dash") is None, reason="no dash on this machine, which is Debian's sh")
+@pytest.mark.parametrize("name", ["undo.sh"])
+def test_programs_are_read_by_the_shell_of_debian(name: str) -> None:
+    assert subprocess.run(["dash", "-n", str(HOME / name)], check=False).returncode == 0
