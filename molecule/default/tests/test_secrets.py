@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+from testbed import canaries
 from testbed.paths import ROOT
 
 SECONDS = 12  # longer than the interval of any health check that uses a secret
@@ -60,3 +61,12 @@ def test_no_process_shows_a_secret(vps: str) -> None:
     assert len(told["secrets"]) > 7, told["secrets"]
     # The two that the test itself shows prove that it sees such things
     assert told["found"] == ["seen-in-the-arguments", "seen-in-the-environment"]
+
+
+def test_no_secret_is_where_others_look(vps: str) -> None:
+    """Neither the engine's knowledge of containers and images nor a log nor a file that others may read holds one."""
+    told = canaries.look(vps)
+    sys.stdout.write(f"{told['secrets']} secrets, looked at {told['looked']} bytes\n")
+    assert told["secrets"] > 7
+    assert told["loose"] == []
+    assert told["found"] == [["journal", "canary"]]

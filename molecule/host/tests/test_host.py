@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from testbed import canaries
 
 Play = Callable[..., "subprocess.Popen[str]"]
 ADDRESSES = ("192.0.2.1", "2001:db8::1")
@@ -143,6 +144,19 @@ def test_a_lost_way_in_comes_back_by_itself(vps: Any, play: Play, only_once: str
     assert "permitrootlogin no" in vps.run("sshd -T")
     assert "7777" not in vps.run("nft list table inet landfall")
     assert only_ssh(vps)
+
+
+def test_no_secret_is_where_others_look(vps: Any, play: Play) -> None:
+    told = canaries.look("molecule-host")
+    sys.stdout.write(f"{told['secrets']} secrets, looked at {told['looked']} bytes\n")
+    assert told["secrets"] > 2
+    assert told["loose"] == []
+    assert told["found"] == [["journal", "canary"]]
+    status, said = finished(
+        play("--check", "--diff", **{"redis_password": "canary-in-a-diff", "redis_settings": {"hz": 20}})
+    )
+    assert status == 0, said
+    assert ("+hz 20" in said, "canary-in-a-diff" in said) == (True, False), said
 
 
 def test_who_guesses_is_barred_and_nobody_else(vps: Any) -> None:
