@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -34,6 +34,10 @@ options:
     type: list
     elements: str
     default: [ascii_letters, digits]
+  before:
+    description: Return the value that a rotation (playbooks/rotate-secrets.yml) replaces; nothing while there is none.
+    type: bool
+    default: false
 author:
   - The Landfall maintainers (@landfall)
 """
@@ -65,21 +69,27 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
         self.set_options(var_options=variables, direct=kwargs)
         known = variables or {}
         try:
-            host = str(known["inventory_hostname"])
-            shared = self._value(known, "landfall_shared_secrets", [])
-            if isinstance(shared, str) or not isinstance(shared, Sequence):
-                raise AnsibleLookupError("landfall_shared_secrets: write a list of names such as [database_password]")
-            rehearse = secrets.rehearsing or boolean(known.get("ansible_check_mode", False), strict=False)
-            before = self._folder(known)
-            folder = secrets.root_for(before, [known.get("inventory_dir") or "", known.get("playbook_dir") or ""])
-            run = session.run_id()
-            store = secrets.Store(
-                folder, before, rehearse, run, lambda text: _tell(known, text), lambda: self._hosts(known)
-            )
+            host, shared, store = self.store(known)
+            if self.get_option("before"):
+                return [store.before(str(t), host, t in shared) for t in terms]
             alphabet = secrets.characters(self.get_option("chars"))
             return [store.get(str(t), host, t in shared, self.get_option("length"), alphabet) for t in terms]
         except secrets.SecretError as error:
             raise AnsibleLookupError(str(error)) from error
+
+    def store(self, known: Dict[str, Any]) -> Tuple[str, Sequence[str], secrets.Store]:
+        """(host, names that all hosts share, where the secrets lie). Raises SecretError, AnsibleLookupError."""
+        host = str(known["inventory_hostname"])
+        shared = self._value(known, "landfall_shared_secrets", [])
+        if isinstance(shared, str) or not isinstance(shared, Sequence):
+            raise AnsibleLookupError("landfall_shared_secrets: write a list of names such as [database_password]")
+        rehearse = secrets.rehearsing or boolean(known.get("ansible_check_mode", False), strict=False)
+        before = self._folder(known)
+        folder = secrets.root_for(before, [known.get("inventory_dir") or "", known.get("playbook_dir") or ""])
+        made = secrets.Store(
+            folder, before, rehearse, session.run_id(), lambda text: _tell(known, text), lambda: self._hosts(known)
+        )
+        return host, shared, made
 
     def _value(self, known: Dict[str, Any], name: str, default: Any) -> Any:
         return self._templar.template(known[name]) if name in known else default

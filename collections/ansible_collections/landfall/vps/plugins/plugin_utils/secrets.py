@@ -19,6 +19,7 @@ from typing import Callable, Iterable, List, Optional, Sequence, Tuple
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 HOSTS, SHARED = "host_vars", os.path.join("group_vars", "all")
+BEFORE = ".before"  # what the value of before is called while a rotation is under way
 HALF_WRITTEN_SECONDS = 1.0
 Tell = Callable[[str], None]
 
@@ -126,6 +127,16 @@ def _write_once(path: str, secret: str) -> bool:
         os.unlink(temporary)
 
 
+def _replace(path: str, secret: str) -> None:
+    """Let a file hold ``secret``, whole."""
+    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=os.path.dirname(path))  # mode 0600
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(secret + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
 class Store:
     """The secrets in ``folder``; ``told`` hears what was made or moved, or would be under ``rehearse``.
 
@@ -159,6 +170,45 @@ class Store:
             return self._get(name, path, shared, length, alphabet)
         except OSError as error:
             raise SecretError("the secret {0} cannot be kept at {1}: {2}".format(name, path, error)) from error
+
+    def path(self, name: str, host: str, shared: bool) -> str:
+        """Where the secret ``name`` of ``host``, or of all hosts, is kept."""
+        return self._path(name, None if shared else host)
+
+    def before(self, name: str, host: str, shared: bool) -> str:
+        """The value that a rotation replaces, which is accepted until it ends; empty when none is under way."""
+        return read(self._path(name, None if shared else host) + BEFORE) or ""
+
+    def begin(self, name: str, host: str, shared: bool, length: int, alphabet: str) -> bool:
+        """Keep the value as the one before and make a new one. False: a rotation is under way already.
+
+        A run that died on the way is made good by the next one. Raises SecretError.
+        """
+        path = self._path(name, None if shared else host)
+        old = read(path)
+        if old is None:
+            raise SecretError("{0} is not generated: there is no {1}".format(name, path))
+        under_way = read(path + BEFORE)
+        if under_way not in (None, old):
+            return False
+        if not self._rehearse:
+            with contextlib.suppress(FileExistsError):
+                os.link(path, path + BEFORE)
+            _replace(path, generate(length, alphabet))
+        return True
+
+    def end(self, name: str, host: str, shared: bool, back: bool = False) -> bool:
+        """Forget the value before, or go ``back`` to it. False: no rotation is under way."""
+        path = self._path(name, None if shared else host)
+        if read(path + BEFORE) is None:
+            return False
+        if self._rehearse:
+            return True
+        if back:
+            os.replace(path + BEFORE, path)
+        else:
+            os.unlink(path + BEFORE)
+        return True
 
     def _path(self, name: str, host: Optional[str]) -> str:
         return os.path.join(self.folder, SHARED if host is None else os.path.join(HOSTS, place_of(host)), name)
