@@ -9,7 +9,7 @@ from typing import Any
 
 from testbed.paths import ROOT
 
-SECRET = "/opt/landfall/redis/secrets/redis_password"
+PLACE = "/opt/landfall/redis/secrets/redis_password"
 # Signs in anew all the time with the password of before, and asks on a connection that stays, until its input ends
 CLIENT = """
 import json, select, socket, sys, time
@@ -54,7 +54,7 @@ def rotate(*more: str) -> tuple[int, str]:
 def test_no_client_is_refused_while_a_password_is_replaced(vps: Any) -> None:
     started = vps.run("docker inspect --format {{.State.StartedAt}} redis")
     argv = ["ssh", "-F", str(ROOT / ".cache/vps/ssh_config"), "molecule-host", "sudo", "python3", "-c",
-            "'exec(bytes.fromhex(\"" + CLIENT.encode().hex() + "\").decode())'", SECRET]  # fmt: skip
+            "'exec(bytes.fromhex(\"" + CLIENT.encode().hex() + "\").decode())'", PLACE]  # fmt: skip
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
         status, said = rotate("-e", "secrets=redis_password,redis_admin_password")
         told = json.loads(client.communicate("end\n", timeout=30)[0])
@@ -68,7 +68,7 @@ def test_no_client_is_refused_while_a_password_is_replaced(vps: Any) -> None:
 
 
 def test_what_cannot_be_replaced_so_is_refused_before_anything_changed(vps: Any) -> None:
-    before = vps.run(f"sha256sum {SECRET}")
+    before = vps.run(f"sha256sum {PLACE}")
     for name, right in (
         ("backup_password", "docs/security.md"),
         ("redis_paswort", "redis_password"),
@@ -78,4 +78,4 @@ def test_what_cannot_be_replaced_so_is_refused_before_anything_changed(vps: Any)
         assert status != 0 and right in said, said
     status, said = rotate("-e", "secrets=redis_password", "-e", "redis_password=a-value-of-the-inventory")
     assert status != 0 and "the inventory sets it" in said, said
-    assert vps.run(f"sha256sum {SECRET}") == before
+    assert vps.run(f"sha256sum {PLACE}") == before
