@@ -174,7 +174,7 @@ def test_the_bounds_and_settings_are_those_of_the_inventory(vps: Any) -> None:
     assert 'Unattended-Upgrade::Automatic-Reboot-Time "04:30"' in told
     assert 'APT::Periodic::Unattended-Upgrade "1"' in told
     assert vps.run("cat /proc/sys/net/core/somaxconn").strip() == "8192"
-    assert "SystemMaxUse=500000000" in vps.run("systemd-analyze cat-config systemd/journald.conf")
+    assert "SystemMaxUse=524288000" in vps.run("systemd-analyze cat-config systemd/journald.conf")
     vps.run("mkdir -p /opt/landfall/node_exporter/textfile.d; touch /run/reboot-required")
     vps.run("systemctl start landfall-report.service")
     assert "node_reboot_required 1" in vps.run("cat /opt/landfall/node_exporter/textfile.d/landfall-host.prom")
