@@ -35,7 +35,7 @@ author:
 EXAMPLES = r"""
 - name: Begin to replace a password
   landfall.vps.rotate:
-    names: [redis_password]
+    names: [database_password]
     step: begin
 """
 
