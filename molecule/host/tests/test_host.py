@@ -43,7 +43,9 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
 def test_what_docker_publishes_would_be_open_without_the_firewall(vps: Any) -> None:
     vps.run("systemctl stop landfall-firewall-watch.timer landfall-firewall.service")
     try:
-        assert [set(vps.scan(address)["open"]) >= {22, 6379, 8443} for address in ADDRESSES] == [True, True]
+        assert set(vps.scan("192.0.2.1")["open"]) >= {22, 6379, 8443, 8098}
+        # By IPv6 the test bed's Docker publishes nothing, hence another program
+        assert set(vps.scan("2001:db8::1")["open"]) >= {22, 8098}
     finally:
         vps.run("systemctl start landfall-firewall.service landfall-firewall-watch.timer")
 
