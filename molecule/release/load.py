@@ -2,8 +2,8 @@
 
 ``python load.py ADDRESS NAME SECONDS [TASKS]`` prints what came of it as JSON when it ends, or is told to by a line on
 stdin; TASKS tasks a second are handed in meanwhile. Half of the visitors speak HTTP/1.1 and half HTTP/2, several on one
-connection. Each request is judged: no answer, or one that is not 200, is a failure. Who answered (a version) is counted.
-With STREAMS=no nobody keeps a stream open.
+connection. Each request is judged: no answer, or one that is not 200, is a failure. Who answered (a version) is
+counted. With STREAMS=no nobody keeps a stream open.
 """
 
 from __future__ import annotations
