@@ -2,8 +2,8 @@
 
 ``RELEASE_DEPLOYS`` says how many good deploys there are (2), ``RELEASE_REDEPLOYS`` how many of workers (2),
 ``RELEASE_KILLS`` at which marks a run is killed (web.out; also web-next.in), ``RELEASE_ALL=1`` adds bad releases that
-take longer to find out, late acknowledgement and a redeploy of the broker, ``RELEASE_FIGURES`` names a file for what was
-measured. The long form is `make bench`.
+take longer to find out, late acknowledgement and a redeploy of the broker, ``RELEASE_FIGURES`` names a file for what
+was measured. The long form is `make bench`.
 """
 
 from __future__ import annotations
