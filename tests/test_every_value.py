@@ -146,10 +146,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _forms(text: str) -> List[str]:
-    """The text as it is, or as it stands in a URL, a regular expression, a matcher, or where ``$`` is doubled."""
+    """The text as it is, or as it stands in a URL, a regular expression, a matcher, Lua, or where ``$`` is doubled."""
     regex = quoting.regex_text(text)
     matcher = regex.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return [text, text.replace("$", "$$"), quoting.url_text(text), regex, matcher, quoting.shell_text(text)]
+    lua = quoting.lua_text(text)[1:-1]
+    return [text, text.replace("$", "$$"), quoting.url_text(text), regex, matcher, quoting.shell_text(text), lua]
 
 
 def _rendered(role: str, folder: Path, name: str, value: Any) -> Dict[str, Any]:

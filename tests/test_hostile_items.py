@@ -42,6 +42,9 @@ LISTS: Dict[str, List[Dict[str, Any]]] = {
          "publish": ["127.0.0.1:9999:9999"], "grace": 30},
         {"name": "w2", "service": "two", "volumes": ["more:/more"]},
     ],
+    "landfall_deploy_keys": [
+        {"name": "ci", "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample ci@example.org", "may": ["plan", "deploy"]},
+    ],
     "app_hooks_before": [HOOK, {"command": "true"}],
     "app_hooks_after": [HOOK],
     "app_hooks_failed": [HOOK],
