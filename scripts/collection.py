@@ -57,7 +57,10 @@ def _git(*argv: str) -> str:
 
 
 def contents() -> dict[str, str]:
-    """Return path within the collection -> path within the checkout, of all that git knows. Raises CollectionError."""
+    """Return path within the collection -> path within the checkout, of all that git knows. Raises CollectionError.
+
+    What lies at the top of the checkout goes before what HOME has for those who look there.
+    """
     found: dict[str, str] = {}
     for path in _git("ls-files", "-z").split("\0"):
         if not path or LEFT_OUT.search(path.removeprefix(HOME)) or not (ROOT / path).is_file():
@@ -67,7 +70,7 @@ def contents() -> dict[str, str]:
                 found[place + path.removeprefix(prefix)] = path
             elif path == prefix:
                 found[place] = path
-    return found
+    return {**found, **{place: path for path, place in PARTS.items() if found.get(place) and not path.endswith("/")}}
 
 
 def adapted(place: str, text: str) -> str:

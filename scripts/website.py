@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from scripts import role_pages  # noqa: E402 - found from wherever this program is started
 
 SETTINGS = "docs/site/mkdocs.yml"
+HOOKS = "docs/site/hooks.py"
 REPOSITORY = "https://github.com/landfall/landfall"
 GUIDES = "docs/README.md"
 # Pages outside docs/ and where they are on the site
@@ -149,6 +150,7 @@ def build(root: Path, folder: Path) -> Path:
     nav = assemble(root, folder / "site-source")
     settings = {
         "INHERIT": os.path.relpath(root / SETTINGS, folder), "docs_dir": "site-source", "site_dir": "site", "nav": nav,
+        "hooks": [str(root / HOOKS)],
     }  # fmt: skip
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
     argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(folder / "mkdocs.yml")]

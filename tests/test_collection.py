@@ -30,6 +30,7 @@ def test_roles_playbooks_and_the_application_are_in_it(assembled: Path) -> None:
     assert not list((assembled / "app").rglob("tests"))
     assert not [path for path in assembled.rglob("*") if path.name in ("molecule", ".git", "wheelhouse")]
     assert not list((assembled / "inventory").rglob("secrets"))
+    assert (assembled / "CHANGELOG.md").read_bytes() == (rolekit.ROOT / "CHANGELOG.md").read_bytes()
 
 
 def test_its_playbooks_name_roles_in_full_and_nothing_outside(assembled: Path) -> None:
