@@ -101,6 +101,18 @@ def test_a_run_that_has_ended_frees_its_lock_also_while_its_last_program_works(t
     assert not (tmp_path / ".state" / "lock.ended").exists()
 
 
+def test_a_run_that_ended_before_its_program_began_does_nothing_and_keeps_nobody_out(tmp_path: Path) -> None:
+    """Its controller was killed while the program was on its way: it came after the word that the run is over."""
+    lease.end(str(tmp_path), "1", "anna@laptop")
+    with pytest.raises(Locked, match="has ended"):
+        Lock(str(tmp_path), "1", "anna").acquire("redis: planning")
+    Lock(str(tmp_path), "2", "ben").acquire("b")
+    assert not (tmp_path / ".state" / "lock.ended").exists()
+    lease.end(str(tmp_path), "1", "anna@laptop")
+    with pytest.raises(Locked, match="ben"):
+        Lock(str(tmp_path), "1", "anna").acquire("redis: planning")
+
+
 def test_a_run_known_to_be_dead_does_not_block(tmp_path: Path) -> None:
     leased(tmp_path)
     Lock(str(tmp_path), "2", "anna", dead="1").acquire("b")

@@ -101,6 +101,9 @@ class Lock:
             holder = self._wait_for_lease(PATIENCE)
             if resumed and read_text(self._last) not in ("", self._run):
                 raise Locked("another run has worked on this VPS since this one began; start this one again")
+            if read_text(self._ended) == self._run:
+                raise Locked("the run that this program belongs to has ended; run again")
+            discard(self._ended)  # of a run that will not come any more
             mine = holder is not None and holder.get("run") == self._run
             since = holder.get("since") if holder and mine else None
             self._write({"since": since or time.time(), "doing": doing})
@@ -208,11 +211,15 @@ class Lock:
         return mine
 
     def end(self) -> None:
-        """The run has ended: give its lease back now, or let the program that still works do so."""
-        if (read_json(self._path) or {}).get("run") != self._run:
-            return
+        """The run has ended: give its lease back now, or let the program that still works, or is on its way, do so."""
+        holder = read_json(self._path) or {}
+        if holder.get("run") != self._run and _left(holder) > 0:
+            return  # somebody else has the VPS, and keeps it from whatever is on its way
+        os.makedirs(self._state, mode=0o700, exist_ok=True)
         with contextlib.suppress(OSError):
             _put(self._ended, self._run)
+        if holder.get("run") != self._run:
+            return
         try:
             self._guard = self._flock(0.0)
         except (Locked, OSError):
