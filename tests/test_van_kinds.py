@@ -8,6 +8,7 @@ from typing import Any, Dict, Tuple
 import pytest
 import yaml
 
+from scripts.van import celery
 from tests import inventories
 from tests.test_van import moved, notes
 from tests.test_van_reading import written
@@ -166,6 +167,7 @@ def test_extends_long_forms_another_broker_and_what_is_refused(tmp_path: Path) -
     api, vpn, _broker = found["app_services"]
     assert api["command"] == ["fastapi", "run", "main.py", "--port", "8080"] and api["health"] == "/v1/health"
     assert (api["user"], api["environment"], api["stop_grace_period"]) == ("1000:1000", {"LOG": "1.10"}, "1m30s")
+    assert found["app_drain_timeout"] == 90, "or the role refuses it"
     assert api["secrets"] == {"DB_PASSWORD": "{{ vault_db_password }}"}
     assert found["celery_exporter_broker_url"] == "{{ vault_celery_broker_url }}" and found["redis_enabled"] is False
     assert found["celery_workers"][0]["arguments"] == ["--pool=gevent"]
@@ -215,3 +217,12 @@ def test_a_secret_that_no_variable_can_hold_is_a_file_and_told(tmp_path: Path) -
     by_hand = notes(folder, "By hand")
     assert "SIGNING_KEY has a quote ', a backslash or a line break" in by_hand and "SIGNING_KEY_FILE names" in by_hand
     assert "BEGIN KEY" not in (folder / "group_vars/all/main.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("stop", "arguments", "seconds"),
+    [(None, [], 0), ("90s", [], 90), ("1m0.5s", [], 61), ("30s", ["--time-limit=600"], 610),
+     (None, ["--time-limit=600", "--soft-time-limit=9"], 610), ("20m", ["--time-limit=600"], 1200)],
+)  # fmt: skip
+def test_a_worker_may_finish_its_longest_task(stop: str | None, arguments: list[str], seconds: int) -> None:
+    assert celery.grace({"stop_grace_period": stop}, arguments) == seconds

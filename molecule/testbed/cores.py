@@ -26,7 +26,8 @@ FOLDER = IMAGES / "cores"
 VPS = "molecule-cores"
 # What depends on Ansible's version: the seam, what stands on it, whole runs, and the templates of all roles. The engine
 # on the VPS knows no Ansible, and values are judged by plain functions.
-TESTS = ("engine/test_checks.py", "engine/test_declared.py", "engine/test_model.py", "engine/test_progress.py",
+TESTS = ("engine/test_checks.py", "engine/test_compiled_once.py", "engine/test_declared.py", "engine/test_model.py",
+         "engine/test_progress.py",
          "engine/test_hooks.py", "engine/test_refusals.py", "engine/test_releasing.py",
          "engine/test_remote.py", "engine/test_seam.py", "engine/test_secrets.py",
          "engine/test_session.py", "test_secrets_runs.py", "test_templates.py")  # fmt: skip

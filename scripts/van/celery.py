@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from scripts.van import shapes
 from scripts.van.interpolate import ComposeError, substitute
 
 SHELLS = ("sh", "bash", "ash", "dash")
 KINDS = ("worker", "beat", "flower")
+ROOM = 10  # seconds between the end of the longest task and that of its worker
 # Programs that start another one, and are not needed where the image has it on its PATH
 WRAPPERS = {
     "exec",
@@ -252,3 +254,11 @@ def _options(words: Sequence[str]) -> tuple[str, dict[str, str]]:
         else:
             options[name] = ""
     return kind, options
+
+
+def grace(service: Mapping[str, Any], arguments: Sequence[str]) -> int:
+    """Seconds that a worker may take to finish, 0 where nothing says so: longer than its longest task may take."""
+    told = shapes.seconds(service.get("stop_grace_period"))
+    limits = [word.partition("=")[2] for word in arguments if word.startswith("--time-limit=")]
+    longest = float(limits[-1]) if limits and limits[-1].replace(".", "", 1).isdigit() else 0
+    return max(told, int(longest) + ROOM) if longest else told

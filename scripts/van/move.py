@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from scripts.van import celery, items, kinds, once, proxies, stores
+from scripts.van import celery, items, kinds, once, proxies, shapes, stores
 from scripts.van.notes import Notes
 
 RESERVED = {
     "redis", "postgres", "caddy", "prometheus", "grafana", "alertmanager", "loki", "alloy", "cadvisor", "node-exporter",
     "redis-exporter", "celery-exporter", "postgres-exporter", "blackbox-exporter", "celery-beat",
 }  # fmt: skip
+DRAIN = 30  # seconds that app_drain_timeout is by itself
 BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
@@ -103,6 +104,9 @@ class Move:
             found, key=lambda name: 0 if any(site.service == name and site.public for site in self.sites) else 1
         )
         self.inventory.variables["app_services"] = [found[name] for name in ordered]
+        longest = max((shapes.seconds(item.get("stop_grace_period")) for item in found.values()), default=0)
+        if longest > DRAIN:  # a deploy waits for requests as long as the slowest service may take to end
+            self.inventory.variables["app_drain_timeout"] = longest
         for variable in sorted(self.project.unset):
             self.notes.add("hand", "", "", f"the variable {variable} has no value in .env; it is empty")
         for name, profiles in self.project.left.items():
@@ -290,9 +294,9 @@ class Move:
                 worker[key] = raw[key]
         limits = raw.get("limits") or {}
         worker.update(limits)
-        grace = re.fullmatch(r"(\d+)(s|m)?", str(service.get("stop_grace_period") or ""))
+        grace = celery.grace(service, command.arguments)
         if grace:
-            worker["grace"] = max(1, int(grace[1]) * (60 if grace[2] == "m" else 1))
+            worker["grace"] = grace
         return worker
 
     def _code(self, found: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -180,3 +181,10 @@ SHAPES: dict[str, Callable[[Any, Path], Any]] = {
     "extra_hosts": _hosts, "healthcheck": _health, "ports": _ports, "volumes": _mounts, "secrets": _sources,
     "configs": _sources, **dict.fromkeys(LISTS, _list), **dict.fromkeys(MAPS, _labels),
 }  # fmt: skip
+
+
+def seconds(duration: Any) -> int:
+    """A duration of Compose, such as 1m30s, in whole seconds, rounded up; 0 where it is none."""
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s)", str(duration or ""))
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return math.ceil(sum(float(amount) * units[unit] for amount, unit in parts))
