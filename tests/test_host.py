@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,7 +46,9 @@ def look() -> ModuleType:
     spec = importlib.util.spec_from_file_location("landfall_host_look", HOME / "look.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)  # nothing is to lie among the role's files
+        spec.loader.exec_module(module)
     return module
 
 

@@ -72,10 +72,13 @@ def _boards_of_roles(roles_folder: str) -> Dict[str, bytes]:
 
 
 def below(folder: str) -> List[str]:
-    """All files below a folder of the controller, by name; links stand for what they point to."""
+    """All files below a folder of the controller, by name; links stand for what they point to.
+
+    What Python keeps beside a program that somebody imported there is none of them.
+    """
     found = []
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
         found += [os.path.join(place, name) for name in sorted(names) if os.path.isfile(os.path.join(place, name))]
     return found
 
