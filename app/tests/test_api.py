@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -345,26 +344,6 @@ def test_rate_limit(make_client: Any) -> None:
     metrics = scrape(client)
     assert value(metrics, "rate_limit_violations_total") >= 2
     assert value(metrics, "rate_limit_near_limit") == 1
-
-
-def test_two_readings_of_the_gauges_lose_no_user(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]  # FastAPI's, which the client hides
-    parts.gauges.refresh()
-    client.get("/api/db/tasks", params=ACME, headers={"X-User": "ada"})
-    begun, store = threading.Event(), parts.redis.zadd
-
-    def slowly(*args: Any, **kwargs: Any) -> Any:
-        begun.set()
-        time.sleep(0.3)
-        return store(*args, **kwargs)
-
-    monkeypatch.setattr(parts.redis, "zadd", slowly)
-    first = threading.Thread(target=parts.gauges.refresh)
-    first.start()
-    assert begun.wait(5)
-    parts.gauges.refresh()
-    assert value(scrape(client), "active_users") == 1
-    first.join()
 
 
 def test_active_users_and_other_gauges(client: TestClient) -> None:

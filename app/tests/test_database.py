@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -112,3 +115,23 @@ def test_gauges_survive_whatever_does_not_answer(client: TestClient, caplog: pyt
     assert "gauges: database:" in said
     assert "gauges: Redis:" in said
     assert parts.users.take() == {}
+
+
+def test_two_readings_of_the_gauges_lose_no_user(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]  # FastAPI's, which the client hides
+    parts.gauges.refresh()
+    client.get("/api/db/tasks", params={"tenant_id": "acme"}, headers={"X-User": "ada"})
+    begun, store = threading.Event(), parts.redis.zadd
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        time.sleep(0.3)
+        return store(*args, **kwargs)
+
+    monkeypatch.setattr(parts.redis, "zadd", slowly)
+    first = threading.Thread(target=parts.gauges.refresh)
+    first.start()
+    assert begun.wait(5)
+    parts.gauges.refresh()
+    assert value(client.get("/metrics").text, "active_users") == 1
+    first.join()
