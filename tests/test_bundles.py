@@ -140,6 +140,8 @@ SPOILED: dict[str, tuple[Callable[[Desk], Any], str]] = {
                  "redis:8.8.3-alpine, is not what was signed; make the bundle again"),
     "truncated": (lambda d: os.truncate(d.bundle / ARCHIVE, 5), "has 5 bytes, and had 30 when it was signed"),
     "incomplete": (lambda d: (d.bundle / ARCHIVE).unlink(), "the archive of redis:8.8.3-alpine, is not there"),
+    "added": (lambda d: (d.bundle / "images/redis_8.8.4-alpine.tar").touch(),
+              "images has files that were not signed (redis_8.8.4-alpine.tar); find out who put them there"),
     "other image": (lambda d: d.make(SHOP, run="r2"), "has no redis:8.8.3-alpine; make the bundle again with this inv"),
     "manifest": (lambda d: change(d.bundle / bundles.MANIFEST, b"amd64", b"arm64"), "is not signed by a key of "
                  "landfall_bundle_signers"),

@@ -97,8 +97,13 @@ def _verify(text: bytes, manifest: str, signature: str, signers: Sequence[str], 
 
 
 def faults(folder: str, manifest: Mapping[str, Any], needed: Iterable[str]) -> List[str]:
-    """What is wrong with the archives of the images that are ``needed``, and with those that are not there."""
+    """What is wrong with the archives of the images that are ``needed``, and with what lies beside them."""
     found = []
+    place, signed = os.path.join(folder, IMAGES), {str(one["archive"]) for one in manifest["images"].values()}
+    added = sorted(set(os.listdir(place) if os.path.isdir(place) else ()) - signed)
+    if added:
+        form = "landfall_bundle: {0} has files that were not signed ({1}); find out who put them there, remove them"
+        found.append(form.format(place, ", ".join(added[:3])))
     for image in sorted(set(needed)):
         told = manifest["images"].get(image)
         if told is None:
