@@ -87,7 +87,20 @@ def test_each_program_has_its_own_sizes(text: str, dialects: set[str]) -> None:
     assert {name for name in units.SIZES if not units.size_fault(text, name)} == dialects
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "m", "h", "d", "w", "y"]))
+@pytest.mark.parametrize("text", ["293y", "15251w", "106752d", "2562048h", "9223372037s"])
+def test_a_time_that_no_program_can_count(text: str) -> None:
+    dialects = [name for name, (form, _example) in units.DURATIONS.items() if form.fullmatch(text)]
+    assert dialects
+    assert all("292 years" in units.duration_fault(text, name) for name in dialects)
+
+
+@pytest.mark.parametrize("text", ["8193PB", "8192PB", "9999999999GB"])
+def test_a_size_that_no_program_can_count(text: str) -> None:
+    assert all("8 EiB" in units.size_fault(text, name) for name in units.SIZES)
+    assert not any(units.size_fault("8191PB", name) for name in units.SIZES)
+
+
+@given(st.integers(0, 292), st.sampled_from(["ms", "s", "m", "h", "d", "w", "y"]))
 def test_what_a_dialect_takes_can_be_measured(number: int, unit: str) -> None:
     text = f"{number}{unit}"
     assert not units.duration_fault(text, "metrics")

@@ -38,6 +38,10 @@ DURATIONS = {
 }
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtpe]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+MOST = 2**63 - 1
+"""Nanoseconds and bytes: programs keep both in 64 bits, and end, or begin again below zero, beyond."""
+SMALLEST_MEMORY = 6 << 20
+"""Bytes: Docker starts no container with less."""
 # Dialect to what its sizes look like and an example (logs is that of LogQL's store).
 # All of them count in powers of 1024, whatever they call it.
 SIZES = {
@@ -78,7 +82,7 @@ def duration_fault(text: str, dialect: str) -> str:
     """What is wrong with a duration for a program of this ``dialect`` (a key of DURATIONS); empty when it is right."""
     form, example = DURATIONS[dialect]
     if text == "0" or (text and form.fullmatch(text)):
-        return ""
+        return "" if nanoseconds(text) <= MOST else "'{0}' is longer than any program can count: 292 years".format(text)
     return "'{0}' is no duration here; write one such as {1}".format(text, example)
 
 
@@ -86,5 +90,5 @@ def size_fault(text: str, dialect: str) -> str:
     """What is wrong with a size for a program of this ``dialect`` (a key of SIZES); empty when it is right."""
     form, example = SIZES[dialect]
     if text and form.fullmatch(text):
-        return ""
+        return "" if size(text) <= MOST else "'{0}' is more than any program can count: 8 EiB".format(text)
     return "'{0}' is no size here; write one such as {1}".format(text, example)

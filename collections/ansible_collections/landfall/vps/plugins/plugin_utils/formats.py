@@ -271,6 +271,10 @@ _RULES = [
     )
 ]
 
+# Of these, 0 is no time at all: programs take it for their own default, for ever, or end on it
+_LASTS = re.compile(r"[._](?:interval|timeout|retention|retention_time|keepalive|max_age|older_than)$")
+_MEMORY = re.compile(r"[._]memory$")
+
 
 def load(roles_folder: str, role: str) -> Dict[str, Any]:
     """What the role's meta/formats.yml says: ``formats``, ``free``, ``deep``, ``at_most`` and ``instead``.
@@ -292,11 +296,20 @@ def format_of(spec: str, said: Mapping[str, Any]) -> Optional[str]:
     return own or next((form for rule, form in _RULES if rule.search(spec)), None)
 
 
+def amount_fault(path: str, text: str, form: str) -> str:
+    """What is wrong with a duration or size that is written well, by the end of its variable's name; empty if nothing."""
+    if form.startswith("duration:") and _LASTS.search(path) and units.nanoseconds(text) == 0:
+        return "is no time at all; write one above 0, or leave it out for that of the role"
+    if form == "size:docker" and _MEMORY.search(path) and 0 < units.size(text) < units.SMALLEST_MEMORY:
+        return "is less than the 6m that Docker takes at least; a number alone is bytes, write a unit such as 512m"
+    return ""
+
+
 def text_fault(path: str, text: str, form: str, secret: bool) -> Optional[str]:
     """What is wrong with a text of this format, or None. The text of a secret is not repeated."""
     if not text and form not in NEVER_EMPTY:
         return None
-    fault = FORMATS[form](text)
+    fault = FORMATS[form](text) or amount_fault(path, text, form)
     if not fault:
         return None
     shown = "" if secret else "{0!r} ".format(text if len(text) <= 80 else text[:80] + "…")

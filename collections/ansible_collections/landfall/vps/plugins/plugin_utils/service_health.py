@@ -12,6 +12,8 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import 
 
 TIMINGS = {"interval": "10s", "timeout": "5s", "retries": 3, "start_period": "30s"}
 KINDS = ("path", "tcp", "exec", "none")
+SHORTEST = 0.001
+"""Seconds: the engine takes no shorter time."""
 HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(?::[0-9]{1,5})?")
 EXAMPLE = "a path such as /health, tcp, a command as a list, or {none: why nobody can ask it}"
 
@@ -126,8 +128,8 @@ def _timings(item: Mapping[str, Any], more: Mapping[str, Any], told: str) -> Dic
             found[key] = int(value)
             continue
         fault = units.duration_fault(str(value), "compose")
-        if fault or (key != "start_period" and units.seconds(str(value)) <= 0):
-            raise ServiceError("{0}: {1}".format(what, fault or "must be longer than 0"))
+        if fault or (key != "start_period" and units.seconds(str(value)) < SHORTEST):
+            raise ServiceError("{0}: {1}".format(what, fault or "'{0}' is shorter than 1ms".format(value)))
         found[key] = str(value)
     return found
 

@@ -12,8 +12,6 @@ ENV_FILE = ".env"
 """Name of the file with secret variables, in the service's own folder of secrets."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 INDENT = "    "
-SMALLEST = 6 << 20
-"""Bytes."""
 
 
 class ServiceError(Exception):
@@ -43,7 +41,7 @@ def words(value: Any, what: str) -> List[str]:
 
 def memory(value: Any, told: str) -> Any:
     """A limit of memory as it is. Raises ServiceError for less than Docker takes."""
-    if value not in (None, "") and units.size(str(value)) < SMALLEST:
+    if value not in (None, "") and units.size(str(value)) < units.SMALLEST_MEMORY:
         raise ServiceError(
             "{0}: limits.memory: {1} is less than the 6m that Docker takes at least; a number alone is bytes".format(
                 told, value)
