@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.landfall.vps.plugins.module_utils import lease
+from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock, Locked
 from ansible_collections.landfall.vps.plugins.plugin_utils import session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +122,30 @@ def test_a_run_that_ended_here_is_proven_dead_and_one_that_works_is_not() -> Non
 )
 def test_what_is_not_proven_is_not_dead(changes: dict[str, Any], dead: bool) -> None:
     assert session.proven_dead(other(**changes)) is dead
+
+
+def test_a_lock_tells_who_has_it_so_that_the_next_run_need_not_wait_for_a_lease_to_end(tmp_path: Path) -> None:
+    """As when a whole job is killed, and the keeper of its lock with it: nobody is left to give the lease back."""
+
+    def lock_file() -> Any:
+        return json.loads((tmp_path / ".state" / "lock").read_text())
+
+    with subprocess.Popen(["sleep", "60"]) as process:
+        told = other(pid=process.pid, started=session.started(process.pid))
+        for lock in (Lock(str(tmp_path), "1", "anna", holder=told), Lock(str(tmp_path), "1", "anna")):
+            lock.acquire("redis: planning")  # not each program of a run is told where it comes from
+            lock.doing("redis: recreated")
+            lock.keep()
+        assert lease.renew(str(tmp_path), "1", "anna") == {"held": True}
+        assert session.dead_run(lock_file()) == ""
+        process.kill()
+        process.wait()
+    dead = session.dead_run(lock_file())
+    assert dead == "1"
+    with pytest.raises(Locked):
+        Lock(str(tmp_path), "2", "ben").acquire("redis: planning")
+    Lock(str(tmp_path), "2", "ben", dead, session.holder()).acquire("redis: planning")
+    assert lock_file()["holder"] == session.holder()
 
 
 @pytest.mark.parametrize("lock", [None, {}, {"run": "host:1", "who": "anna"}, {"run": "x", "holder": "me"}, []])

@@ -105,8 +105,10 @@ class Lock:
                 raise Locked("the run that this program belongs to has ended; run again")
             discard(self._ended)  # of a run that will not come any more
             mine = holder is not None and holder.get("run") == self._run
-            since = holder.get("since") if holder and mine else None
-            self._write({"since": since or time.time(), "doing": doing})
+            before = holder if holder and mine else {}
+            # By which another run of the same controller can tell that this one is gone, and its keeper with it
+            told = {"holder": self._holder or before.get("holder")}
+            self._write({"since": before.get("since") or time.time(), "doing": doing, **told})
             _put(self._last, self._run)
         except BaseException:
             self._close()
