@@ -14,7 +14,6 @@ FOLDER = "units"
 SYSTEM = "/etc/systemd/system"
 WANTS = "timers.target.wants"
 PLACES = ("/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-ACTIVE = "active"
 
 
 def names(timers: Iterable[Mapping[str, Any]]) -> List[str]:

@@ -140,12 +140,6 @@ def read_json(path: str) -> Dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def free_bytes(path: str) -> int:
-    """Bytes that may still be written to the file system of ``path``."""
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
-
-
 def stamp(moment: float) -> str:
     """A moment as it stands in names: 20261127t031500."""
     return time.strftime("%Y%m%dt%H%M%S", time.gmtime(moment))
