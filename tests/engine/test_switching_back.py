@@ -9,7 +9,7 @@ from typing import List, Set, Tuple
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import switching, watching
 
-from tests.engine.test_switching import clean, deploy, made, wanted
+from tests.engine.rotating import clean, deploy, made, wanted
 
 
 def test_on_the_way_back_one_is_not_watched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
