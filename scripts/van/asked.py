@@ -27,6 +27,8 @@ DOCKER_PORTS = {
     "gotenberg": 3000,
     "pgadmin4": 80,
 }
+NO_WEB = {22, 25, 110, 143, 465, 587, 993, 995, 1025}
+"""Ports of SSH and mail, which are no address of a web application that has others."""
 PORT_OPTION = re.compile(r"(?:--port[= ]|--bind[= ]\S*?:|-b[= ]?\S*?:|0\.0\.0\.0:|\[::\]:)(\d{2,5})")
 LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\])(?::(\d+))?(/[^\s\"'|;&>)]*)?")
 TIMINGS = ("interval", "timeout", "retries", "start_period")
@@ -37,19 +39,23 @@ def port_of(name: str, service: Mapping[str, Any], sites: Sequence[Site]) -> int
     said = [site.port for site in sites if site.service == name and site.port]
     if said:
         return said[0]
-    for port in service.get("ports") or []:
-        if port.get("protocol", "tcp") == "tcp":
-            return int(port["target"])
+    ports = [int(port["target"]) for port in service.get("ports") or [] if port.get("protocol", "tcp") == "tcp"]
+    own = DOCKER_PORTS.get(kinds.base(kinds.origin(service)), 0)
+    if ports:
+        return own if own in ports else next((port for port in ports if port not in NO_WEB), ports[0])
     exposed = [re.match(r"\d+", str(port)) for port in service.get("expose") or []]
     if exposed and exposed[0]:
         return int(exposed[0][0])
     url = LOCAL_URL.search(" ".join((service.get("healthcheck") or {}).get("test") or []))
     if url and url[2]:
         return int(url[2])
-    option = PORT_OPTION.search(" ".join(kinds.argv(service)))
-    if option:
-        return int(option[1])
-    return files.Dockerfile(service.get("build")).port or DOCKER_PORTS.get(kinds.base(kinds.origin(service)), 0)
+    command, _script = kinds.command_of(service)
+    for text in (" ".join(kinds.argv(service)), kinds.script(service)):
+        option = PORT_OPTION.search(text)
+        if option:
+            return int(option[1])
+    flower = DOCKER_PORTS["flower"] if command and command.kind == "flower" else 0
+    return flower or files.Dockerfile(service.get("build")).port or own
 
 
 def health(name: str, service: Mapping[str, Any], item: dict[str, Any], once: bool) -> dict[str, Any]:

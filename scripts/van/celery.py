@@ -163,7 +163,8 @@ def told(command: Command, script: str, values: Mapping[str, Any]) -> Iterator[t
     for option, variable in fill(command.options, values):
         yield "hand", f"{option}: {variable} has no value here, so it was not taken along"
     for option in command.lost:
-        yield "hand", f"{option} was not taken along"
+        log = option.startswith("--logfile")
+        yield "changed" if log else "hand", f"{option} was not taken along" + "; its logs go to Loki" * log
     if command.before:
         before = "; ".join(command.before)
         yield "hand", f"{before}: does not run before Celery here; use depends_on or release"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-INSTRUCTION = re.compile(r"^\s*(EXPOSE|USER|COPY|CMD|ENTRYPOINT|FROM)\s+(.+)$", re.IGNORECASE)
+import yaml
+
+INSTRUCTION = re.compile(r"^\s*(EXPOSE|USER|COPY|ADD|CMD|ENTRYPOINT|FROM|WORKDIR|ENV)\s+(.+)$", re.IGNORECASE)
 # Libraries that serve metrics of requests, each with the kind of roles/app
 LIBRARIES = {
     "prometheus-fastapi-instrumentator": "instrumentator",
@@ -30,7 +33,8 @@ class Dockerfile:
         self.lines: list[tuple[str, str]] = []
         place = self.context / str((build or {}).get("dockerfile") or "Dockerfile")
         if build and place.is_file():
-            text = re.sub(r"\\\n", " ", place.read_text(encoding="utf-8", errors="replace"))
+            plain = re.sub(r"(?m)^\s*#.*\n", "", place.read_text(encoding="utf-8", errors="replace"))
+            text = re.sub(r"\\\n", " ", plain)
             found = [INSTRUCTION.match(line) for line in text.splitlines()]
             self.lines = [(match[1].upper(), match[2].strip()) for match in found if match]
 
@@ -45,6 +49,39 @@ class Dockerfile:
         ]
         places = [self.context / word for word in words if not word.startswith("--")]
         return [place for place in places if place.exists() and place.resolve() != self.context.resolve()]
+
+    def holds(self, path: str) -> bool:
+        """Whether COPY or ADD brings something to a folder of the image, as far as its Dockerfile tells."""
+        place = "/"
+        for name, rest in self.lines:
+            if name == "WORKDIR":
+                place = posixpath.join(place, self._filled(rest.strip("\"'")))
+            if name not in ("COPY", "ADD"):
+                continue
+            last = _form(rest)[-1] if rest.startswith("[") and _form(rest) else rest.split()[-1]
+            target = posixpath.normpath(posixpath.join(place, self._filled(last.strip("\"'"))))
+            if "$" in target or f"{path.rstrip('/')}/".startswith(f"{target.rstrip('/')}/") or target.startswith(path):
+                return True
+        return not self.lines
+
+    def _filled(self, text: str) -> str:
+        return re.sub(r"\$\{?(\w+)\}?", lambda found: self.environment.get(found[1], found[0]), text)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """ENV: what each container of the image is told."""
+        found: dict[str, str] = {}
+        for rest in [rest for name, rest in self.lines if name == "ENV"]:
+            try:
+                words = shlex.split(rest)
+            except ValueError:
+                continue
+            pairs = [word.partition("=") for word in words]
+            if all(equals for _key, equals, _value in pairs):
+                found.update({key: value for key, _equals, value in pairs})
+            elif len(words) > 1:
+                found[words[0]] = " ".join(words[1:])
+        return found
 
     @property
     def port(self) -> int:
@@ -141,6 +178,34 @@ def nginx_sites(text: str) -> Iterator[tuple[str, str, str, int]]:
                 service, _colon, port = server.partition(":")
                 for host in hosts or [""]:
                     yield host, path, service, int(port) if port.isdigit() else 80
+
+
+def rule(text: str) -> Iterator[tuple[str, str]]:
+    """``(host, path)`` of each name and path in a rule of Traefik."""
+    quoted = r"[`'\"]([^`'\"]+)"
+    hosts = [host for inside in re.findall(r"Host\(([^)]*)\)", text) for host in re.findall(quoted, inside)]
+    inside = " ".join(re.findall(r"Path(?:Prefix)?\(([^)]*)\)", text))
+    paths = [path for path in re.findall(quoted, inside) if path.startswith("/")]
+    for host in [one for one in hosts if re.fullmatch(r"[A-Za-z0-9.-]+", one)] or ([""] if paths else []):
+        yield from ((host, path) for path in paths or ["/"])
+
+
+def traefik_sites(text: str) -> Iterator[tuple[str, str, str, int]]:
+    """``(host, path, service, port)`` of each router in a file of Traefik, if it says what it leads to."""
+    try:
+        http = (yaml.safe_load(text) or {}).get("http") or {}
+        urls = {
+            name: one["loadBalancer"]["servers"][0]["url"]
+            for name, one in (http.get("services") or {}).items()
+            if (one.get("loadBalancer") or {}).get("servers")
+        }
+        routers = [(one.get("rule", ""), urls.get(one.get("service"), "")) for one in http.get("routers", {}).values()]
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return
+    for rules, url in routers:
+        target = re.match(r"https?://([^:/]+)(?::(\d+))?", url)
+        if target:
+            yield from ((host, path, target[1], int(target[2] or 80)) for host, path in rule(rules))
 
 
 def caddy_sites(text: str) -> Iterator[tuple[str, str, str, int]]:

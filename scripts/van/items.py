@@ -4,91 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.landfall.vps.plugins.plugin_utils import dangers
 from ansible_collections.landfall.vps.plugins.plugin_utils.service_lines import ServiceError
 
 from scripts.van import asked, celery, files, kinds, secrets
+from scripts.van import once as once_only
 from scripts.van.commands import Commands
+from scripts.van.hosts import Hosts
+from scripts.van.keys import COMPOSE, SAME, SILENT
 from scripts.van.mounts import Mounts
 from scripts.van.notes import Notes
 from scripts.van.proxies import Site
 
-SAME = (
-    "entrypoint",
-    "user",
-    "cap_add",
-    "extra_hosts",
-    "ulimits",
-    "shm_size",
-    "working_dir",
-    "stop_signal",
-    "stop_grace_period",
-    "tmpfs",
-)
-COMPOSE = (
-    "hostname",
-    "domainname",
-    "dns",
-    "dns_search",
-    "sysctls",
-    "devices",
-    "security_opt",
-    "group_add",
-    "ipc",
-    "gpus",
-    "runtime",
-    "pids_limit",
-    "oom_score_adj",
-    "mem_swap_limit",
-    "platform",
-    "cgroup_parent",
-    "device_cgroup_rules",
-)
-SILENT = {
-    "image",
-    "build",
-    "command",
-    "environment",
-    "ports",
-    "expose",
-    "volumes",
-    "depends_on",
-    "healthcheck",
-    "labels",
-    "networks",
-    "restart",
-    "logging",
-    "container_name",
-    "deploy",
-    "replicas",
-    "scale",
-    "tty",
-    "stdin_open",
-    "init",
-    "pull_policy",
-    "develop",
-    "attach",
-    "links",
-    "read_only",
-    "secrets",
-    "mem_limit",
-    "cpus",
-    "privileged",
-    "network_mode",
-    "pid",
-    "configs",
-    "cap_drop",
-    "mem_reservation",
-    "memswap_limit",
-    "cpu_shares",
-    "annotations",
-    "cpu_count",
-    "cpu_percent",
-    "isolation",
-}
 # What Docker gives every container and an image that starts as root and changes its user needs
 STARTERS = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
 ALLOWED = re.compile(r"(?:ALLOWED|TRUSTED)_HOSTS")
@@ -97,9 +26,12 @@ ALLOWED = re.compile(r"(?:ALLOWED|TRUSTED)_HOSTS")
 class Items:
     """Makes items; what all of them share."""
 
-    def __init__(self, project: Any, notes: Notes, sites: Sequence[Site], secret_of: Any, rename: Any) -> None:
+    def __init__(
+        self, project: Any, notes: Notes, sites: Sequence[Site], secret_of: Any, rename: Any, names: Mapping[str, str]
+    ) -> None:
         self.project, self.notes, self.sites = project, notes, sites
         self.secret_of, self.rename = secret_of, rename
+        self.hosts = Hosts(notes, names, project.line)
         self.commands = Commands(notes, rename, secret_of)
         """``secret_of(service, variable, value)`` is what stands for a secret, ``rename(service, variable, value)`` the
         value with names of servers as they are here, or None."""
@@ -126,8 +58,13 @@ class Items:
         if found.get("command"):
             given = service.get("environment") or {}
             self.commands.adapt(name, found, given, self.project.line(name, "command"))
+        if celery.recognise(kinds.argv(service)) is None:
+            self.hosts.adapt(name, found, service)
         mounts = Mounts(self.project, self.notes).of(name, service)
         found.update({"volumes": mounts} if mounts else {})
+        memory = [str(one["target"]) for one in service.get("volumes") or [] if one.get("type") == "tmpfs"]
+        if [one for one in memory if one != "/tmp"]:  # noqa: S108 - which every service has
+            found["tmpfs"] = [*dict.fromkeys([*(found.get("tmpfs") or ["/tmp"]), *memory])]  # noqa: S108 - the default
         mounted = {**(found.get("secrets") or {}), **self._files(name, service)}
         found.update({"secrets": mounted} if mounted else {})
         if any(key in found for key in ("secrets", "secret_environment")) and not re.match(
@@ -193,7 +130,10 @@ class Items:
             (other.get("depends_on") or {}).get(name, {}).get("condition") == "service_completed_successfully"
             for other in self.project.services.values()
         )
-        return waited or (str(service.get("restart")) in ("no", "False") and not service.get("ports"))
+        policy = ((service.get("deploy") or {}).get("restart_policy") or {}).get("condition")
+        restarts = "no" if policy == "none" else policy or str(service.get("restart"))
+        migrates = restarts == "on-failure" and once_only.is_migration(kinds.argv(service), name)
+        return waited or migrates or (restarts in ("no", "False") and not service.get("ports"))
 
     def _image(self, name: str, service: Mapping[str, Any]) -> dict[str, Any]:
         image, build = str(service.get("image") or ""), service.get("build")
@@ -236,7 +176,7 @@ class Items:
         }
 
     def _metrics(self, service: Mapping[str, Any], port: int) -> dict[str, Any]:
-        command = celery.recognise(kinds.argv(service))
+        command, _script = kinds.command_of(service)
         if command and command.kind == "flower":
             return {"metrics": {"port": port, "kind": "none"}}  # its own, whatever the application counts
         kind = files.Dockerfile(service.get("build")).metrics()
@@ -292,14 +232,16 @@ class Items:
         for one in service.get("secrets") or []:
             source, where = one["source"], self.project.line(name, "secrets", one["source"])
             said = self.project.top["secrets"].get(source, {})
+            content = self.project.secret(source)
             target = str(one.get("target") or source).rpartition("/")[2]
             key = target.upper().replace("-", "_").replace(".", "_")
-            path = Path(str(said.get("file", "")))
-            content = path.read_text(encoding="utf-8") if said.get("file") and path.is_file() else None
-            if content is None:
-                why = f"its file {path.name} is not there" if said.get("file") else "its value is not in the project"
+            renamed = self.rename(name, key, (content or "").strip())
+            if content is None and not renamed:
+                file = str(said.get("file", "")).rpartition("/")[2]
+                why = f"its file {file} is not there" if file else "its value is not in the project"
                 self.notes.add("hand", where, name, f"secret {source}: {why}; fill in its value in vault.yml")
-            found[key] = self.secret_of(name, key, content or "")
+            template = bool(renamed and "{{" in renamed)
+            found[key] = str(renamed) if template else self.secret_of(name, key, renamed or content or "")
             if key.lower() != target:
                 self.notes.add(
                     "hand",

@@ -73,6 +73,13 @@ def argv(service: Mapping[str, Any]) -> list[str]:
     return celery.unfold(own or dockerfile.command)
 
 
+def script(service: Mapping[str, Any]) -> str:
+    """The text of the scripts of its image that a service is started with."""
+    image = files.Dockerfile(service.get("build"))
+    found = [image.script_file(word) for word in argv(service)]
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in found if path)
+
+
 def command_of(service: Mapping[str, Any]) -> Any:
     """The Celery command of a service, also one in a script that its image is built with; ``(command, script)``."""
     words = argv(service)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from scripts.van import files
 from scripts.van.notes import Notes
 
 SOCKET = ("/var/run/docker.sock", "/run/docker.sock")
@@ -36,8 +37,7 @@ class Mounts:
             )
             return None
         if mount.get("type") == "tmpfs":
-            self.notes.add("changed", where, name, f"{target} in memory: add it to tmpfs if it is not /tmp")
-            return None
+            return None  # an item of tmpfs
         if mount.get("type") == "volume" and source:
             said = self.project.top["volumes"].get(source) or {}
             if said.get("driver_opts") or said.get("external"):
@@ -58,7 +58,11 @@ class Mounts:
         context = Path(str((service.get("build") or {}).get("context") or "/nowhere"))
         inside = self.project.folder in (source, *source.parents)
         if source.is_dir() and context in (source, *source.parents) and any(source.iterdir()):
-            self.notes.add("left", where, name, f"{target}: source code over that of the image, as for development")
+            if files.Dockerfile(service["build"]).holds(target):
+                self.notes.add("left", where, name, f"{target}: source code over that of the image, as for development")
+            else:
+                told = f"{target}: no COPY of the Dockerfile brings {source.name} there, so the image lacks it"
+                self.notes.add("hand", where, name, told)
             return None
         if inside and not source.exists():
             volume = (

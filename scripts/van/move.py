@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from scripts.van import celery, items, kinds, once, proxies, shapes, stores
+from scripts.van import celery, files, items, kinds, once, proxies, shapes, stores
+from scripts.van.fronts import Fronts
 from scripts.van.notes import Notes
 
 RESERVED = {
@@ -15,7 +16,6 @@ RESERVED = {
     "redis-exporter", "celery-exporter", "postgres-exporter", "blackbox-exporter", "celery-beat",
 }  # fmt: skip
 DRAIN = 30  # seconds that app_drain_timeout is by itself
-BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 @dataclass
@@ -41,7 +41,9 @@ class Move:
         self.names: dict[str, str] = {}
         self.known: dict[str, str] = {}
         """Services that others may wait for, with their names here."""
-        self.items = items.Items(project, self.notes, self.sites, self._secret, self._rename)
+        self.hosts: dict[str, str] = {}
+        """All names of servers that are others here."""
+        self.items = items.Items(project, self.notes, self.sites, self._secret, self._rename, self.hosts)
         self._move()
 
     def _where(self, name: str) -> str:
@@ -94,11 +96,13 @@ class Move:
         for where, name, text in proxies.lost(self.project, self.kinds):
             self.notes.add("hand", where, name, text)
         servers = {name: self.kinds[name] for name in services if self.kinds[name] in ("redis", "postgres")}
+        for name, new in {**self.names, **servers}.items():
+            self.hosts.update({old: new for old in stores.names_of(name, services[name]) if old != new})
         self.known.update(self.names, **servers)
         found = {name: self.items.item(name, services[name], self.names[name], self.known) for name in self.names}
         self._releases(found)
         self._workers(found)
-        self._fronts(found)
+        self.inventory.variables.update(Fronts(self, self._secret).of(found))
         self._tell_servers()
         ordered = sorted(
             found, key=lambda name: 0 if any(site.service == name and site.public for site in self.sites) else 1
@@ -224,7 +228,8 @@ class Move:
         variables["celery_workers"], beats = [], []
         for name, (command, script) in workers.items():
             where = self.project.line(name, "command") or self._where(name)
-            for kind, text in celery.told(command, script, services[name].get("environment") or {}):
+            image = files.Dockerfile(services[name].get("build")).environment
+            for kind, text in celery.told(command, script, {**image, **(services[name].get("environment") or {})}):
                 self.notes.add(kind, where, name, text)
             if command.kind == "beat" or "--beat" in command.options:
                 beats.append((name, command))
@@ -248,10 +253,14 @@ class Move:
         items = [*workers, *(item for item in found.values() if item["name"] in names)]
         told = [
             value
+            for names in (
+                r".*BROKER",
+                r"(?:.*_)?(?:REDIS|AMQP|RABBITMQ)_UR[LI]",
+            )  # an application may have only one URL
             for item in items
             for key in ("secret_environment", "environment")
             for name, value in (item.get(key) or {}).items()
-            if "BROKER" in name and re.search(r"://|^\{\{ vault_", value)
+            if re.match(names, name) and re.search(r"://|^\{\{ vault_", value)
         ]
         if told and not re.search(r"@redis:6379(?:/0?)?$", told[0]):
             variables["celery_exporter_broker_url"] = told[0]
@@ -326,61 +335,3 @@ class Move:
                     variables[f"celery_{key}"] = first[key]
         if not variables["celery_beat_enabled"] and not workers:
             variables.update(celery_enabled=False)
-
-    def _fronts(self, found: Mapping[str, Mapping[str, Any]]) -> None:
-        """Names of the proxy: one that leads to one service, or sites with routes."""
-        variables = self.inventory.variables
-        sites = [site for site in self.sites if site.service in found and found[site.service].get("port")]
-        for site in sites:
-            if not site.public:
-                self.notes.add(
-                    "hand",
-                    site.where,
-                    site.service,
-                    f"'{site.host or 'any host'}' is no name that visitors can ask for; set caddy_app_host",
-                )
-        public: dict[str, list[proxies.Site]] = {}
-        for site in sites:
-            if site.public:
-                public.setdefault(site.host, []).append(site)
-        first = next(iter(public.values()), [])
-        if len(public) == 1 and [(site.path, site.users) for site in first] == [("/", ())]:
-            variables["caddy_app_host"] = next(iter(public))
-        elif public:
-            variables["caddy_sites"] = [self._site(host, parts, found) for host, parts in public.items()]
-
-    def _site(self, host: str, parts: list[proxies.Site], found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        def upstreams(site: proxies.Site) -> list[str]:
-            item = found[site.service]
-            names = (
-                [item["name"]]
-                if item.get("replicas", 1) == 1
-                else [f"{item['name']}-{n + 1}" for n in range(item["replicas"])]
-            )
-            return [f"{name}:{site.port or item['port']}" for name in names]
-
-        whole = next((site for site in parts if site.path == "/"), None)
-        routes = [
-            {"paths": [site.path.rstrip("/") or "/"], "upstreams": upstreams(site), **self._users(site)}
-            for site in parts
-            if site.path != "/"
-        ]
-        return {
-            "host": host,
-            **({"upstreams": upstreams(whole), **self._users(whole)} if whole else {}),
-            **({"routes": routes} if routes else {}),
-        }
-
-    def _users(self, site: proxies.Site) -> dict[str, Any]:
-        """Who may enter; hashes that the proxy does not read are told, and refused by the role."""
-        found = {}
-        for user, hashed in site.users:
-            if not BCRYPT.fullmatch(hashed):
-                self.notes.add(
-                    "hand",
-                    site.where,
-                    site.service,
-                    f"the password of {user} is no bcrypt hash; put one in vault.yml (mkpasswd -m bcrypt)",
-                )
-            found[user] = self._secret(site.service, f"{site.service}_{user}", hashed)
-        return {"users": found} if found else {}

@@ -37,6 +37,15 @@ class Project:
     unset: set[str] = field(default_factory=set)
     """Variables without a value."""
 
+    def secret(self, name: str) -> Optional[str]:
+        """What a secret of the project says, None where its file or its variable is not there."""
+        said = self.top["secrets"].get(name, {})
+        path = Path(str(said.get("file", "")))
+        if said.get("file") and path.is_file():
+            return path.read_text(encoding="utf-8")
+        value: Optional[str] = said.get("value")
+        return value
+
     def line(self, *path: str) -> str:
         """The nearest line that is known of a path below services."""
         for end in range(len(path), 0, -1):
@@ -133,6 +142,8 @@ def _one_file(path: Path, folder: Path, values: Mapping[str, str], unset: set[st
             for name, one in own.top[key].items():
                 if key in ("secrets", "configs") and one.get("file"):
                     own.top[key][name] = {**one, "file": str(folder / Path(one["file"]).expanduser())}
+                elif key == "secrets" and one.get("environment"):
+                    own.top[key][name] = {**one, "value": values.get(one["environment"])}
     _join(part, own)
     return part
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from scripts.van import files
 
+YAML = (".yml", ".yaml")
+TRAEFIK = ("traefik.y*ml", "dynamic*.y*ml")
 LOCAL = re.compile(r"localhost|127\..*|.*\.(?:localhost|local|test)|_|")
 
 
@@ -34,15 +36,26 @@ class Site:
 def of(project: Any) -> list[Site]:
     """All sites of a project, each once, in the order of its services."""
     found: dict[tuple[str, str], Site] = {}
-    for name, service in project.services.items():
-        for site in [
-            *_traefik(name, service, project),
-            *_caddy(name, service, project),
-            *_virtual(name, service, project),
-            *_mounted(name, service, project),
-        ]:
-            found.setdefault((site.host, site.path), site)
+    for site in _all(project):
+        found.setdefault((site.host, site.path), site)
     return list(found.values())
+
+
+def clashes(project: Any) -> Iterator[tuple[str, str, str, str]]:
+    """``(host, path, service, other service)``: one address that leads to two, such as on two ports."""
+    first: dict[tuple[str, str], str] = {}
+    for site in _all(project):
+        service = first.setdefault((site.host, site.path), site.service)
+        if site.public and service != site.service:
+            yield site.host, site.path, service, site.service
+
+
+def _all(project: Any) -> Iterator[Site]:
+    for name, service in project.services.items():
+        yield from _traefik(name, service, project)
+        yield from _caddy(name, service, project)
+        yield from _virtual(name, service, project)
+        yield from _mounted(name, service, project)
 
 
 def _traefik(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Site]:
@@ -54,18 +67,9 @@ def _traefik(name: str, service: Mapping[str, Any], project: Any) -> Iterator[Si
     for key, rule in labels.items():
         if not re.fullmatch(r"traefik\.https?\.routers\..+\.rule", key, re.IGNORECASE):
             continue
-        hosts = [
-            host for inside in re.findall(r"Host\(([^)]*)\)", rule) for host in re.findall(r"[`'\"]([^`'\"]+)", inside)
-        ]
-        paths = [
-            path
-            for inside in re.findall(r"Path(?:Prefix)?\(([^)]*)\)", rule)
-            for path in re.findall(r"[`'\"](/[^`'\"]*)", inside)
-        ]
-        for host in [one for one in hosts if re.fullmatch(r"[A-Za-z0-9.-]+", one)] or ([""] if paths else []):
-            for path in paths or ["/"]:
-                users = _basic_auth(key.rpartition(".")[0], labels, project)
-                yield Site(host, path, name, port, project.line(name, "labels", key), users)
+        for host, path in files.rule(rule):
+            users = _basic_auth(key.rpartition(".")[0], labels, project)
+            yield Site(host, path, name, port, project.line(name, "labels", key), users)
 
 
 def _basic_auth(router: str, labels: Mapping[str, str], project: Any) -> tuple[tuple[str, str], ...]:
@@ -110,8 +114,8 @@ def _mounted(_name: str, service: Mapping[str, Any], project: Any) -> Iterator[S
     """Sites in files that a proxy of the project mounts or is built with."""
     for path in _configurations(service):
         text = path.read_text(encoding="utf-8", errors="replace")[: files.TEXT]
-        read = files.caddy_sites if path.name == "Caddyfile" else files.nginx_sites
-        for host, prefix, service_name, port in read(text):
+        read = {"Caddyfile": files.caddy_sites, ".conf": files.nginx_sites}.get(path.suffix or path.name)
+        for host, prefix, service_name, port in (read or files.traefik_sites)(text):
             if service_name in project.services:
                 yield Site(host, prefix, service_name, port, path.name)
 
@@ -121,14 +125,17 @@ def _configurations(service: Mapping[str, Any]) -> Iterator[Path]:
     seen: set[Path] = set()
     places = [Path(mount["source"]) for mount in service.get("volumes") or [] if mount.get("type") == "bind"]
     build = service.get("build")
-    if build and re.search(r"nginx|caddy|proxy", str(build.get("context", "")) + str(build.get("dockerfile", ""))):
+    named = f"{build.get('context', '')} {build.get('dockerfile', '')}" if build else ""
+    if build and re.search(r"nginx|caddy|proxy|traefik", named):
         dockerfile = Path(build["context"]) / str(build.get("dockerfile") or "Dockerfile")
         places += [dockerfile.parent, *files.Dockerfile(build).copied]
+    traefik = "traefik" in f"{service.get('image')} {named}"
     for place in dict.fromkeys(places):
         if place.is_dir():
-            candidates = sorted([*place.glob("*.conf"), *place.glob("Caddyfile")])
+            candidates = sorted(one for pattern in ("*.conf", "Caddyfile", *TRAEFIK) for one in place.glob(pattern))
         else:
-            candidates = [place] if place.is_file() and (place.suffix == ".conf" or place.name == "Caddyfile") else []
+            known = place.suffix == ".conf" or place.name == "Caddyfile" or (traefik and place.suffix in YAML)
+            candidates = [place] if place.is_file() and known else []
         yield from (one for one in candidates if one not in seen)
         seen.update(candidates)
 

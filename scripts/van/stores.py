@@ -57,10 +57,10 @@ def postgres(
     environment = {key: str(value) for key, value in (service.get("environment") or {}).items() if value is not None}
     user = environment.get("POSTGRES_USER") or OWN
     database = environment.get("POSTGRES_DB") or user
-    server = Server(names_of(name, service), OWN, user, environment.get("POSTGRES_PASSWORD", ""), database)
+    server = Server(names_of(name, service), OWN, user, _password(environment, project), database)
     free = re.sub(r"[^a-z0-9_]+", "_", title.lower()).strip("_") or "app"
-    server.new_database = free if database == OWN else database
-    server.new_user = server.new_database if user == OWN else user
+    server.new_database = free if database == OWN else _name(database)
+    server.new_user = server.new_database if user == OWN else _name(user)
     where = project.line(name, "environment")
     if user == OWN:
         notes.add(
@@ -73,6 +73,9 @@ def postgres(
             name,
             f"the database postgres is the server's own; the application's is now {server.new_database}",
         )
+    for old, new in ((user, server.new_user), (database, server.new_database)):
+        if old not in (new, OWN):
+            notes.add("changed", where, name, f"{old} is called {new} here: small letters, digits, _ and - alone")
     item: dict[str, Any] = {"name": server.new_database}
     if server.new_user != server.new_database:
         item["owner"] = server.new_user
@@ -91,10 +94,10 @@ def postgres(
                 "extensions in postgres_databases and postgres_users",
             )
     settings = re.findall(r"-c\s*([a-z_.]+)=(\S+)", " ".join(service.get("command") or []))
-    if settings:
-        values["postgres_settings"] = {
-            key: value for key, value in settings if key not in ("shared_preload_libraries", "max_connections")
-        }
+    own = {key: value for key, value in settings if key not in ("shared_preload_libraries", "max_connections")}
+    values.update({"postgres_settings": own} if own else {})
+    most = dict(settings).get("max_connections", "")
+    values.update({"postgres_max_connections": int(most)} if most.isdigit() else {})
     notes.add(
         "changed",
         project.where.get((name,), ""),
@@ -103,6 +106,18 @@ def postgres(
         "(docs/own-application.md)",
     )
     return server, values
+
+
+def _name(text: str) -> str:
+    """A name that the role takes, for one that it may not."""
+    small = re.sub(r"[^a-z0-9_-]+", "_", text.lower())[:63]
+    return small if re.match("[a-z]", small) else f"db_{small}"[:63]
+
+
+def _password(environment: Mapping[str, str], project: Any) -> str:
+    """The server's password, also one in a file that is a secret of the project."""
+    named = environment.get("POSTGRES_PASSWORD_FILE", "").rpartition("/")[2]
+    return environment.get("POSTGRES_PASSWORD") or (project.secret(named) or "").strip()
 
 
 def _version(
@@ -151,7 +166,8 @@ def rewrite(name: str, value: str, service: str, server: Server) -> Optional[str
 
 
 def _redis_word(upper: str) -> Optional[str]:
-    return "{{ redis_password }}" if re.search(r"(?:REDIS|CACHE|BROKER).*PASS", upper) else None
+    named = re.search(r"(?:REDIS|VALKEY|(?<!MEM)CACHE|BROKER).*PASS", upper) and not upper.endswith("_FILE")
+    return "{{ redis_password }}" if named else None
 
 
 def _postgres_word(upper: str, value: str, server: Server) -> Optional[str]:
