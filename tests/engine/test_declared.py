@@ -107,6 +107,15 @@ def test_files_go_to_whoever_takes_them_in(roles: Path, there: set[str], folders
     assert found == sorted([*folders, "other_store/b.d/shop--a.json"])
 
 
+def test_a_declaration_that_changed_is_read_anew(tmp_path: Path) -> None:
+    role(tmp_path, "store", meta__landfall_yml="takes: {rules: rules.d}")
+    first = declared.takes(str(tmp_path / "store"))
+    first["rules"] = "what a caller makes of its answer is its own"
+    assert declared.takes(str(tmp_path / "store")) == {"rules": "rules.d"}
+    role(tmp_path, "store", meta__landfall_yml="takes: {rules: alerts.d}")
+    assert declared.takes(str(tmp_path / "store")) == {"rules": "alerts.d"}
+
+
 def test_a_store_keeps_what_it_declares_in_its_record(roles: Path) -> None:
     serves = [{"api": "metrics", "port": 8428, "scrape_interval": "15s", "retention_size": ""}]
     meta = rendered(roles, "other_store", {"other_store"}, serves=serves).desired.meta

@@ -163,9 +163,12 @@ def test_two_containers_with_one_name_and_one_number_are_two(monkeypatch: pytest
 @pytest.mark.parametrize("fact", [None, {}, {"records": {}}, {"run": "another", "records": {}}])
 def test_a_fact_of_another_run_is_no_knowledge(fact: Any) -> None:
     assert session.known_state({"ansible_facts": {"landfall_state": fact}}) is None
+    assert session.known_records({"ansible_facts": {"landfall_state": fact}}) == {}
     assert not session.is_current(fact)
 
 
 def test_what_this_run_read_is_known_to_it() -> None:
     fact = session.as_fact({"records": {}})
     assert session.known_state({"ansible_facts": fact}) == {"records": {}, "run": session.run_id()}
+    fact = session.as_fact({"records": {"redis": {}}})
+    assert session.known_records({"ansible_facts": fact}) == {"redis": {}}

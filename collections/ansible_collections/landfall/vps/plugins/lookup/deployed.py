@@ -45,12 +45,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
     def run(self, terms: List[str], variables: Optional[Dict[str, Any]] = None, **_options: Any) -> List[str]:
         """Return those of ``terms`` that are there."""
         variables = variables or {}
-        state = session.known_state(variables) or {}
+        recorded = session.known_records(variables)
         for name in terms:
             if not isinstance(name, str) or not name:
                 raise AnsibleError("landfall.vps.deployed: {0!r} is no name of a component".format(name))
-        return [
-            str(name)
-            for name in terms
-            if is_there(str(name), variables, self._templar.template, state.get("records") or {})
-        ]
+        return [str(name) for name in terms if is_there(str(name), variables, self._templar.template, recorded)]

@@ -8,8 +8,9 @@ A role that takes in files of others says so in ``meta/landfall.yml``, which is 
 
 from __future__ import annotations
 
+import functools
 import os
-from typing import Any, Callable, Dict, Iterable, List, Mapping
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Tuple
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.landfall.vps.plugins.module_utils.plan import group_of
@@ -34,8 +35,16 @@ def deploys(role: str) -> bool:
 def takes(role: str) -> Dict[str, str]:
     """Which kinds of files the role in this folder takes in, and into which folder. Raises as ``takers`` does."""
     path = os.path.join(role, DECLARATION)
-    if not os.path.exists(path):
+    try:
+        found = os.stat(path)
+    except OSError:
         return {}
+    return dict(_taken(path, (found.st_mtime_ns, found.st_size, found.st_ino)))
+
+
+@functools.lru_cache(maxsize=None)
+def _taken(path: str, _mark: Tuple[int, int, int]) -> Dict[str, str]:
+    """What ``takes`` says, read once for all components of a run; ``_mark`` tells another file of the same name."""
     with open(path, encoding="utf-8") as handle:
         document = quick_yaml.load(handle.read()) or {}
     found = document.get("takes") if isinstance(document, dict) and not set(document) - {"takes"} else None

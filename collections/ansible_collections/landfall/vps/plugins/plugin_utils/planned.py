@@ -6,7 +6,6 @@ what is printed first is what happens.
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections import ChainMap
@@ -23,6 +22,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendere
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
 from yaml import YAMLError
 
+_SPEC = json.dumps(COMPONENT)
 SHARED = os.path.join("landfall", "templates")
 """Below the folder of the roles: the templates that all of them use."""
 
@@ -60,14 +60,15 @@ class Planned:
 
 
 def _checked(args: Mapping[str, Any]) -> Dict[str, Any]:
-    # A copy, since validating fills in the defaults of what is nested
-    checked = ArgumentSpecValidator(copy.deepcopy(COMPONENT)).validate(dict(args))
+    # Plain values: Ansible's tagged strings are foreign to YAML dumpers, mean nothing on the VPS and are slow to copy,
+    # which validating does. Of the spec a copy, since validating fills in the defaults of what is nested
+    plain: Dict[str, Any] = json.loads(json.dumps(dict(args)))
+    checked = ArgumentSpecValidator(json.loads(_SPEC)).validate(plain)
     if checked.error_messages:
         name = args.get("name") or "a component without a name"
         raise PlanError("landfall.vps.component: {0}: {1}".format(name, "; ".join(checked.error_messages)))
-    # Plain values: Ansible's tagged strings are foreign to YAML dumpers, and tags mean nothing on the VPS
-    plain: Dict[str, Any] = json.loads(json.dumps(checked.validated_parameters))
-    return plain
+    validated: Dict[str, Any] = checked.validated_parameters
+    return validated
 
 
 def specs(args: Mapping[str, Any]) -> List[Dict[str, Any]]:

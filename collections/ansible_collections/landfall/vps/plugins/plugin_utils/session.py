@@ -132,6 +132,13 @@ def known_state(task_vars: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
     return dict(state) if isinstance(state, Mapping) and is_current(state) else None
 
 
+def known_records(task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The records of ``known_state``, empty where nothing is known; the rest of the state is not evaluated."""
+    state = (task_vars.get("ansible_facts") or {}).get(STATE)
+    records: Mapping[str, Any] = (state.get("records") or {}) if is_current(state) else {}
+    return records
+
+
 def is_current(state: Any) -> bool:
     """Whether this run, and no other, read ``state``."""
     return isinstance(state, Mapping) and state.get("run") == run_id()

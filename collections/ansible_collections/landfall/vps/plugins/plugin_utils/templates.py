@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import Any, List, Mapping
+from collections import ChainMap
+from typing import Any, Dict, List, Mapping, cast
 
 from ansible.errors import AnsibleError
 from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.plugin_utils import seam
 
+SOURCE = "landfall_template"
+"""The variable that names the file which is rendered."""
 SETTINGS = {"trim_blocks": True, "lstrip_blocks": True}
 
 
@@ -58,13 +61,14 @@ def render_file(
     ``folders`` are searched for what it imports. Raises TemplateError if a variable is undefined or a filter refuses.
     """
     overrides = {**SETTINGS, **delimiters}
-    fresh = seam.templar_with(templar, values, [os.path.dirname(source), *folders])
+    known = ChainMap({SOURCE: os.path.basename(source)}, cast("Dict[str, Any]", values))
+    fresh = seam.templar_with(templar, known, [os.path.dirname(source), *folders])
     seam.keep_compiled(fresh, overrides)
     start, end = delimiters.get("block_start_string", "{%"), delimiters.get("block_end_string", "%}")
     with open(source, encoding="utf-8") as handle:
         text = handle.read()
-    # Jinja keeps compiled what a loader brings, not what it is handed as text
-    wrapper = "{0} include '{1}' {2}{3}".format(start, os.path.basename(source), end, "\n" * _newlines(text))
+    # Jinja keeps compiled what a loader brings, not what it is handed as text: one such text for all files
+    wrapper = "{0} include {1} {2}{3}".format(start, SOURCE, end, "\n" * _newlines(text))
     try:
         value = fresh.template(seam.trusted(wrapper), escape_backslashes=False, overrides=overrides)
     except AnsibleError as error:
