@@ -54,3 +54,10 @@ def test_the_other_driver_of_files_keeps_our_bounds() -> None:
 def test_a_driver_that_is_changed_by_hand_later_loses_our_options() -> None:
     ours = after({}, {})
     assert "log-opts" not in after({**ours, "log-driver": "journald"}, ours)
+
+
+def test_the_cache_of_builds_is_bounded_unless_the_operator_says_how() -> None:
+    assert after({}, {})["builder"] == {"gc": {"enabled": True, "defaultKeepStorage": "2GB"}}
+    assert after({}, {}, docker_build_cache_max_size="5GB")["builder"]["gc"]["defaultKeepStorage"] == "5GB"
+    own = {"builder": {"gc": {"enabled": False}}}
+    assert after(own, {})["builder"] == own["builder"]

@@ -262,7 +262,7 @@ def test_what_is_known_of_a_standby_gets_the_image_as_well() -> None:
     ],
 )
 def test_names_of_images_are_taken_apart(name: str, repository: str, tag: str) -> None:
-    assert (pushing.repository(name), pushing.tag(name)) == (repository, tag)
+    assert (plan.repository(name), pushing.tag(name)) == (repository, tag)
 
 
 def test_the_program_that_stays_on_the_vps_needs_nothing_but_python(tmp_path: Path) -> None:

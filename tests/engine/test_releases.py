@@ -62,6 +62,7 @@ def deploy(
         if commands:
             desired["meta"]["release"] = [{"service": "web", "argv": commands}]
     told = {"name": name, "given": True, "commit": "c0ffee", "groups": ["web", "worker"], "wants": wants, "keep": 3}
+    told["images"] = [c["image"] for one in wanted for c in one["desired"]["containers"].values()]
     answer = trip.components([{**one, "release": told} for one in wanted], False, False)
     settled = trip.settle_all(str(world.root), NETWORK, run, ANNA)
     return {**answer, "settled": settled, "release": settled.get("release") or answer.get("release")}
@@ -127,6 +128,24 @@ def test_as_many_as_wanted_are_kept(world: World) -> None:
         deploy(world, version(number), f"v{number}", f"r{number}")
     assert served(world) == ["v6", "v5", "v4"]
     assert sorted(path.name for path in (world.root / ".state/releases").iterdir()) == ["v4", "v5", "v6"]
+
+
+def test_images_that_dropped_releases_pulled_go_and_those_of_kept_ones_stay(world: World) -> None:
+    world.tags = [f"shop:{number}" for number in range(1, 9)]
+    for number in range(1, 7):
+        deploy(world, version(number, f"shop:{number}"), f"v{number}", f"r{number}")
+    assert world.tags == [f"shop:{number}" for number in (4, 5, 6, 7, 8)]  # nobody deployed the last two
+    assert not back(world, "v4").get("failed") and now(world) == "v4"
+
+
+def test_images_of_releases_that_never_served_go_with_them(world: World) -> None:
+    world.tags = ["shop:1", *(f"shop:bad{number}" for number in range(7))]
+    deploy(world, version(1, "shop:1"), "v1", "r1")
+    for number in range(7):
+        assert (
+            deploy(world, version(2, f"shop:bad{number}"), f"b{number}", f"b{number}")["release"]["outcome"] == "failed"
+        )
+    assert world.tags == ["shop:1", *(f"shop:bad{number}" for number in range(2, 7))]
 
 
 def test_the_same_name_for_another_configuration_is_numbered(world: World) -> None:

@@ -74,6 +74,7 @@ class World:
         self.state: Dict[str, Dict[str, Any]] = {}
         self.bridges: List[str] = []
         self.disks: List[str] = []
+        self.tags = ["x:1", "x:2"]
         self.steps = 0
         self.kill_at: Optional[int] = None
         self.disk: Optional[Disk] = None
@@ -132,7 +133,18 @@ class World:
         }
 
     def images(self) -> Dict[str, Any]:
-        return {"x:1": {"id": "sha256:x:1", "labels": {}}, "x:2": {"id": "sha256:x:2", "labels": {}}}
+        return {tag: {"id": "sha256:" + tag, "labels": {}} for tag in self.tags}
+
+    def json(self, _method: str, _path: str) -> List[Dict[str, Any]]:
+        """What the engine lists as images."""
+        return [{"Id": "sha256:" + tag, "RepoTags": [tag], "RepoDigests": [], "Created": 0} for tag in self.tags]
+
+    def call(self, method: str, path: str) -> Tuple[int, bytes]:
+        """Remove an image."""
+        assert method == "DELETE", method
+        self.step()
+        self.tags.remove(path[len("/images/") :])
+        return 200, b"[]"
 
     def networks(self) -> Dict[str, Any]:
         return {name: {"subnet": "", "gateway": "", "stack": "landfall"} for name in self.bridges}

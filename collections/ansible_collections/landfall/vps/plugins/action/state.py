@@ -12,6 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership, units
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    bounds,
     bundles,
     bundling,
     claims,
@@ -124,7 +125,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             changed = bool(concluded)
             state = self._answer(lambda: read_state(self, python, state["root"], args.get("files", [])), task_vars, [])
         if args.get("inventory", True):
-            self._look_ahead(state, args, task_vars, result)
+            self._look_ahead(state, args, task_vars, result, values)
         else:  # a second look at the VPS: what was planned for it stands
             before = session.known_state(task_vars) or {}
             state.update({key: before[key] for key in ("planned", "expected", "release") if key in before})
@@ -184,8 +185,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         return {**found, "kept": True}
 
     def _look_ahead(
-        self, state: Dict[str, Any], args: Mapping[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]
-    ) -> None:
+        self, state: Dict[str, Any], args: Mapping[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any],
+        values: Mapping[str, Mapping[str, Any]],
+    ) -> None:  # fmt: skip
         """Plan what all tasks that follow will do, print it, and note in ``state`` whether anything is left to do."""
         ahead = foresight.look_ahead(self, task_vars, state)
         compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
@@ -195,6 +197,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         )
         for line in foresight.told(ahead):
             seam.say(task_vars, line)
+        if compares or ahead.changes:
+            kept = bounds.all_of(str(task_vars["role_path"]), values, ahead.planned, state, args.get("image_size"))
+            result.setdefault("warnings", []).extend(bounds.note(kept, state))
+            for line in bounds.told(kept, state) if compares else []:
+                seam.say(task_vars, line)
         if not compares:
             state["release"], faults = releasing.choose(ahead.planned, state, str(task_vars.get("inventory_dir") or ""))
             self._refuse([("the release for {0} has {1}", faults)], task_vars)

@@ -159,11 +159,11 @@ class Docker:
             raise DockerError("stop {0}: {1} {2}".format(name, status, _message(data)))
 
     def images(self) -> Dict[str, Dict[str, Any]]:
-        """All images that have a name, by tag and by ``name@digest``: ``{id, labels}``."""
+        """All images that have a name, by tag and by ``name@digest``: ``{id, labels, size}``, the size in bytes."""
         result = {}
         for item in self.json("GET", "/images/json"):
             for tag in [*(item.get("RepoTags") or []), *(item.get("RepoDigests") or [])]:
-                result[tag] = {"id": item["Id"], "labels": item.get("Labels") or {}}
+                result[tag] = {"id": item["Id"], "labels": item.get("Labels") or {}, "size": item.get("Size") or 0}
         return result
 
     def networks(self) -> Dict[str, Dict[str, Any]]:

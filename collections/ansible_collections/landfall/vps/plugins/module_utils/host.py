@@ -141,9 +141,9 @@ def _existing(path: str) -> str:
 
 
 def disks(places: Mapping[str, str]) -> List[Dict[str, Any]]:
-    """Free space (bytes) of each file system on which one of ``places`` (path to what lies there) is or will be.
+    """Size and free space (bytes) of each file system that one of ``places`` (path to what lies there) is to be on.
 
-    ``{path, holds, free, read_only}``, one entry for each file system.
+    ``{path, holds, free, size, read_only}``, one entry for each file system.
     """
     found: Dict[int, Dict[str, Any]] = {}
     for path, holds in places.items():
@@ -155,6 +155,7 @@ def disks(places: Mapping[str, str]) -> List[Dict[str, Any]]:
                 "path": path,
                 "holds": [],
                 "free": usage.f_bavail * usage.f_frsize,
+                "size": usage.f_blocks * usage.f_frsize,
                 "read_only": bool(usage.f_flag & os.ST_RDONLY),
             },
         )

@@ -199,11 +199,14 @@ def in_order(needs: Mapping[str, Iterable[str]], only: Optional[Iterable[str]] =
 
 def stored_as(image: str) -> str:
     """The name under which an engine keeps ``image``: of one that names tag and digest, the digest alone counts."""
-    name, at, digest = image.partition("@")
-    if not at:
-        return image
-    folder, slash, last = name.rpartition("/")
-    return "{0}{1}{2}@{3}".format(folder, slash, last.split(":")[0], digest)
+    _name, at, digest = image.partition("@")
+    return "{0}@{1}".format(repository(image), digest) if at else image
+
+
+def repository(image: str) -> str:
+    """The repository of an image, without tag and digest."""
+    folder, slash, last = image.partition("@")[0].rpartition("/")
+    return folder + slash + last.split(":")[0]
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> Dict[str, str]:

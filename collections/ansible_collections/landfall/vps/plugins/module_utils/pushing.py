@@ -21,17 +21,12 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.compose import Refused
 from ansible_collections.landfall.vps.plugins.module_utils.host import marks_of
+from ansible_collections.landfall.vps.plugins.module_utils.plan import repository
 
 NAME = re.compile(r"(?!.*\.json$)[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 IMAGE = re.compile(r"[a-z0-9]+(?:[._:/-]+[A-Za-z0-9_]+)*@sha256:[0-9a-f]{64}")
 VERSION = "org.landfall.version"
 ONE_OF = "write the image as <repository>@sha256:<digest>, which docker push prints: a tag can be moved later"
-
-
-def repository(image: str) -> str:
-    """The repository of an image, without tag and digest."""
-    folder, slash, last = image.partition("@")[0].rpartition("/")
-    return folder + slash + last.split(":")[0]
 
 
 def tag(image: str) -> str:
@@ -79,6 +74,7 @@ def wanted(
         "commit": commit,
         "groups": list(last[0]["groups"]),
         "wants": {request["desired"]["name"]: _identity(request["desired"]) for request in found},
+        "images": sorted(set(new.values())),
         "keep": int(last[0].get("keep") or release_list.KEEP),
     }
     lines = ["{0}: {1} -> {2}".format(one, ", ".join(_images(members[one])), new[one]) for one in order if one in new]

@@ -10,6 +10,7 @@ A release is what all components of some groups were together: their own files, 
 - ``commit``, ``by``, ``run``, ``groups``; ``at`` in seconds since 1970, ``seconds`` that it took
 - ``outcome``: ``open``, ``complete``, ``incomplete`` (a part of it serves) or ``failed``; ``why``
 - ``wants``: component to identity (``plan.identity``), empty for one that goes
+- ``tried``: images that what the run wanted has, of which one that never served knows no more
 - ``components``: component to ``{identity, images}``, the latter image to id; of a complete one
 - ``ran``: release commands that ran for it; ``served``: when it began to serve, each time; ``after``: what did before
 - in ``open.json`` alone ``touched``: whether anything was changed, and ``back``: the release that is gone back to,

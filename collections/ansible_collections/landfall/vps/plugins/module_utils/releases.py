@@ -53,11 +53,15 @@ def serving(root: str) -> Optional[Release]:
 
 
 def begin(root: str, wanted: Mapping[str, Any], run: str, who: str) -> Release:
-    """Note what the run changes: ``wanted`` is ``{name, given, commit, groups, wants, keep}``. Raises OSError."""
+    """Note what the run changes. Raises OSError.
+
+    ``wanted`` is ``{name, given, commit, groups, wants, images, keep}``.
+    """
     found = release_list.under_way(root)
     if found is not None and found["run"] == run:
         found["wants"].update(wanted["wants"])
         found["groups"] = sorted({*found["groups"], *wanted["groups"]})
+        found["tried"] = sorted({*found.get("tried", []), *(wanted.get("images") or [])})
     else:
         before = serving(root)
         groups = {group for release in release_list.load_all(root) for group in release["groups"]}
@@ -75,6 +79,7 @@ def begin(root: str, wanted: Mapping[str, Any], run: str, who: str) -> Release:
             "outcome": OPEN,
             "why": "",
             "wants": dict(wanted["wants"]),
+            "tried": sorted(wanted.get("images") or []),
             "components": {},
             "ran": [],
             "served": [],
@@ -271,9 +276,11 @@ def drop(root: str, docker: Docker, count: int) -> List[str]:
     gone = served[max(2, count) :] + never[FAILED_KEPT:]
     for release in gone:
         _remove(root, release["name"])
-    images = {image for release in gone for image in release_list.images_of([release])}
+    images = {image for release in gone for image in [*release_list.images_of([release]), *release.get("tried", [])]}
     left = release_list.images_of(release_list.load_all(root))
-    return pruning.prune(docker, sorted(images), records.load_all(root)[0], left, count) if images else []
+    known = records.load_all(root)[0]
+    told = pruning.prune(docker, sorted(images), known, left, count) if images else []
+    return told + (pruning.forget(docker, images, known, left) if images else [])
 
 
 def sweep(root: str) -> None:

@@ -71,6 +71,7 @@ RELEASE = {
     "components": {"*": {"identity?": str, "images?": dict}},
     "served?": [NUMBER],
     "ran?": [str],
+    "tried?": [str],
 }
 
 

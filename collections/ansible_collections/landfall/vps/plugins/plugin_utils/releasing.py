@@ -33,7 +33,8 @@ def choose(
 ) -> Tuple[Optional[Dict[str, Any]], List[str]]:
     """(the release that changing ``planned`` makes, or None; faults).
 
-    ``{name, given, commit, groups, wants, keep, hooks}``, see ``release_list``. ``folder`` is that of the inventory.
+    ``{name, given, commit, groups, wants, images, keep, hooks}``, see ``release_list``. ``folder`` is that of the
+    inventory.
     """
     changed = [one for one in members(planned) if one.plan.changed]
     if not changed:
@@ -49,6 +50,7 @@ def choose(
         "commit": commit,
         "groups": sorted({str(one.options.get("group") or one.name) for one in members(planned)}),
         "wants": wants,
+        "images": sorted({c.image for one in changed for c in one.rendered.desired.containers.values()}),
         "keep": max(int(one["keep"]) for one in settings),
         "hooks": dict(settings[0].get("hooks") or {}),
     }
