@@ -26,7 +26,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendere
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import render_file
 
 __all__ = ["ENGINE", "OPTIONAL", "ROLES", "ROOT", "Rendered", "component", "component_names", "components", "compose",
-           "defaults", "deployed", "inventory", "options", "raw", "role_names", "services", "targets", "tasks",
+           "defaults", "deployed", "inventory", "load", "options", "raw", "role_names", "services", "targets", "tasks",
            "template", "text", "trusted"]  # fmt: skip
 ROLES = ROOT / "roles"
 SHARED = ROLES / "landfall" / "templates"
@@ -72,14 +72,15 @@ def stack_names() -> List[str]:
 
 
 @cache
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """Content of a YAML file as an inventory or a role gives it."""
     return DataLoader().load_from_file(str(path), trusted_as_template=True)
 
 
 def defaults(role: str) -> Dict[str, Any]:
     """The role's defaults, untemplated."""
     path = ROLES / role / "defaults" / "main.yml"
-    return dict(_load(path) or {}) if path.exists() else {}
+    return dict(load(path) or {}) if path.exists() else {}
 
 
 def options(role: str) -> Dict[str, Any]:
@@ -90,7 +91,7 @@ def options(role: str) -> Dict[str, Any]:
 
 def tasks(role: str) -> List[Dict[str, Any]]:
     """The role's tasks/main.yml."""
-    return cast(List[Dict[str, Any]], _load(ROLES / role / "tasks" / "main.yml"))
+    return cast(List[Dict[str, Any]], load(ROLES / role / "tasks" / "main.yml"))
 
 
 def inventory(secrets: Path, **more: Any) -> Dict[str, Any]:

@@ -23,7 +23,7 @@ TYPES: Dict[str, tuple[type, ...]] = {
     "dict": (dict,),
 }
 # Roles that set up or look at the host itself deploy no container
-HOST_ROLES = {"landfall", "docker", "host", "verify", "backup"}
+HOST_ROLES = {"landfall", "docker", "host", "private_network", "verify", "backup"}
 SHARED = {"service.j2", "presence.yml.j2", "dashboards.json.j2"}
 TEMPLATE_PLACES = {"compose.yaml.j2", "config", "secrets", "rules", "dashboards", "tasks"} | SHARED
 FILE_PLACES = {"config", "secrets", "rules", "dashboards"}

@@ -61,6 +61,7 @@ OPTIONS = frozenset(
         "bundle_into",
         "sign_with",
         "files",
+        "texts",
         "inventory",
         "images",
         "archives",
@@ -97,9 +98,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         compiled.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             # The connection waits for the VPS most of the time, which is enough to check the inventory
-            reading = pool.submit(
-                read_state, self, python, str(args.get("root", "/opt/landfall")), args.get("files", [])
-            )
+            reading = pool.submit(self._read, python, str(args.get("root", "/opt/landfall")))
             values: Dict[str, Dict[str, Any]] = {}
             faults = self._inventory_faults(task_vars, result, values)
             bundle = self._open_bundle(args, task_vars, faults)
@@ -123,7 +122,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if state.get("leftovers") and not self._task.check_mode:
             concluded = self._recover(state, python, whole, task_vars)
             changed = bool(concluded)
-            state = self._answer(lambda: read_state(self, python, state["root"], args.get("files", [])), task_vars, [])
+            state = self._answer(lambda: self._read(python, state["root"]), task_vars, [])
         if args.get("inventory", True):
             self._look_ahead(state, args, task_vars, result, values)
         else:  # a second look at the VPS: what was planned for it stands
@@ -133,6 +132,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         facts = {**session.as_fact(state), **result.get("ansible_facts", {})}
         result.update(changed=changed, ansible_facts=facts, _ansible_verbose_override=True)
         return result
+
+    def _read(self, python: str, root: str) -> Dict[str, Any]:
+        args = self._task.args
+        return read_state(self, python, root, args.get("files", []), args.get("texts", []))
 
     def _open_bundle(
         self, args: Mapping[str, Any], task_vars: Mapping[str, Any], faults: List[str]
@@ -181,7 +184,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if not told["held"]:
             raise AnsibleActionFail("{0}; nothing was changed".format(told["why"]))
         keeper.start(self, python, state["root"])
-        found = self._answer(lambda: read_state(self, python, state["root"], args.get("files", [])), task_vars, [])
+        found = self._answer(lambda: self._read(python, state["root"]), task_vars, [])
         return {**found, "kept": True}
 
     def _look_ahead(

@@ -9,7 +9,7 @@ import platform
 import shutil
 import stat
 import subprocess
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from ansible_collections.landfall.vps.plugins.module_utils import (
     registry,
@@ -24,6 +24,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_
 
 DATA_ROOT = "/var/lib/docker"
 LARGEST = 64 << 20  # bytes; what a role renders travels in one request and is far smaller
+LONGEST_TEXT = 1 << 16  # characters
 COMPOSE_PLUGINS = (
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
@@ -310,8 +311,20 @@ def survey(root: str, docker: Docker) -> Dict[str, Any]:
     }
 
 
-def gather(root: str, extra_files: List[str]) -> Dict[str, Any]:
-    """All of the above in one value; ``extra_files`` are absolute paths whose fingerprints are wanted as well."""
+def texts_of(paths: Sequence[str]) -> Dict[str, str]:
+    """Path to text, of those small files that are there and can be read."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as handle:
+            found[path] = handle.read(LONGEST_TEXT)
+    return found
+
+
+def gather(root: str, extra_files: List[str], texts: Sequence[str] = ()) -> Dict[str, Any]:
+    """All of the above in one value.
+
+    ``extra_files`` are absolute paths whose fingerprints are wanted as well, ``texts`` those whose text is.
+    """
     engine = engine_facts(root, Docker(SOCKET))
     kept, bad = load_all(root)
     containers = engine.pop("containers")
@@ -329,6 +342,7 @@ def gather(root: str, extra_files: List[str]) -> Dict[str, Any]:
         **traces(root, containers),
         "engine": engine,
         "files": files,
+        "texts": texts_of(texts),
         "records": kept,
         "bad_records": bad,
         "timers": timer_units.states(root, kept),

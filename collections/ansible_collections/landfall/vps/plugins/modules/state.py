@@ -28,6 +28,11 @@ options:
     type: list
     elements: path
     default: []
+  texts:
+    description: Absolute paths outside the root of small files without secrets whose text is wanted.
+    type: list
+    elements: path
+    default: []
   inventory:
     description: Whether to check the inventory, too. Once in a play is enough, before roles register variables.
     type: bool

@@ -228,6 +228,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
         r"[1-9][0-9]{0,4}(?:-[1-9][0-9]{0,4})?/(?:tcp|udp)", "port with its protocol", "8443/tcp or 60000-61000/udp"
     ),
     "interface": _form(r"[A-Za-z0-9_.@-]{1,15}[*]?", "interface", "wg0 or tailscale*"),
+    "tunnel": _form(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", "interface", "wg-landfall, of up to 15 letters"),
     "clock": _form(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", "time of day", "04:00"),
     "login": _form(r"[a-z_][a-z0-9_-]{0,31}", "name of a user", "deploy"),
     "public_key": _form(

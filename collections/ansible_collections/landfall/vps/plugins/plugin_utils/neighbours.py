@@ -128,6 +128,27 @@ def network_faults(state: State, settings: Mapping[str, Any]) -> Tuple[List[str]
     return ["{0}; choose a range that is free here{1}".format(text, ", such as " + free if free else "")], []
 
 
+def range_faults(state: State, wanted: Wanted, settings: Mapping[str, Any]) -> List[str]:
+    """Ranges that roles bring to the VPS and that somebody else has there."""
+    faults = []
+    for variable, (text, interface) in sorted(wanted.ranges.items()):
+        brought = _range(text)
+        if brought is None:
+            continue  # whoever checks values says so
+        own = {**state["network"], "routes": [r for r in state["network"]["routes"] if r["interface"] != interface]}
+        taken = list(_neighbours({**state, "network": own}, ""))
+        overlapping = ["{0} ({1})".format(whose, other) for other, whose in taken if other.overlaps(brought)]
+        if overlapping:
+            containers = _range(settings.get("subnet"))
+            free = _free(brought.prefixlen, [other for other, _whose in taken] + ([containers] if containers else []))
+            faults.append(
+                "{0}: {1} overlaps {2}; choose a range that is free on all hosts{3}".format(
+                    variable, brought, " and ".join(overlapping), ", such as " + free if free else ""
+                )
+            )
+    return faults
+
+
 def _free(length: int, taken: Sequence[ipaddress.IPv4Network]) -> str:
     for pool in FREE:
         network = ipaddress.IPv4Network(pool)

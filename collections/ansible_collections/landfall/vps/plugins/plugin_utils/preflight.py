@@ -13,6 +13,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.neighbours import (
     firewall_notes,
     network_faults,
     port_faults,
+    range_faults,
     visitor_notes,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted
@@ -280,6 +281,7 @@ def look(
         *engine_faults(state, settings),
         *port_faults(state, wanted, settings),
         *networks,
+        *range_faults(state, wanted, settings),
         *disk_faults(state, wanted, image_bytes, reserve_bytes),
         *cpu_faults(state, wanted),
         *architecture_faults(state, wanted, platforms or {}),

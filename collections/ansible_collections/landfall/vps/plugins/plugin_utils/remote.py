@@ -266,9 +266,11 @@ def _listen(way: ActionBase, place: str, tell: Callable[[str], None], over: thre
                 tell("{0}: {1} ({2:.0f} s)".format(who, what, time.monotonic() - since))
 
 
-def read_state(action: ActionBase, python: str, root: str, files: List[str]) -> Dict[str, Any]:
+def read_state(
+    action: ActionBase, python: str, root: str, files: Sequence[str], texts: Sequence[str] = ()
+) -> Dict[str, Any]:
     """The state of the VPS, see ``host.gather``. Raises what ``ask`` raises."""
-    return ask(action, python, program(READ, "gather", [str(root), [str(path) for path in files]]))
+    return ask(action, python, program(READ, "gather", [str(root), [*map(str, files)], [*map(str, texts)]]))
 
 
 def read_architectures(

@@ -39,6 +39,8 @@ class Wanted:
     memory: Mapping[str, int] = field(default_factory=dict)
     cpus: Mapping[str, float] = field(default_factory=dict)
     sysctls: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ranges: Mapping[str, Tuple[str, str]] = field(default_factory=dict)
+    """Variable to the range of addresses that a role brings to the VPS, and the interface that it has there."""
 
 
 def selected(role: str, roles: Sequence[str], run_tags: Sequence[str], skip_tags: Sequence[str]) -> bool:
@@ -146,6 +148,7 @@ def wanted(enabled: Roles, chosen: Sequence[str]) -> Wanted:
     memory: Dict[str, int] = {}
     cpus: Dict[str, float] = {}
     sysctls: Dict[str, Dict[str, str]] = {}
+    ranges: Dict[str, Tuple[str, str]] = {}
     for role, values in sorted(enabled.items()):
         for variable, value, count in _limits(role, values, "memory"):
             memory[variable] = memory.get(variable, 0) + _amount(value) * count
@@ -154,6 +157,9 @@ def wanted(enabled: Roles, chosen: Sequence[str]) -> Wanted:
         asked = values.get("{0}_host_sysctls".format(role))
         if isinstance(asked, Mapping):
             sysctls["{0}_host_sysctls".format(role)] = {str(name): str(value) for name, value in asked.items()}
+        if values.get("{0}_subnet".format(role)) and values.get("{0}_interface".format(role)):
+            own = tuple(str(values["{0}_{1}".format(role, what)]) for what in ("subnet", "interface"))
+            ranges["{0}_subnet".format(role)] = (own[0], own[1])
         if role not in chosen:
             continue
         ports += _ports(role, values)
@@ -161,4 +167,4 @@ def wanted(enabled: Roles, chosen: Sequence[str]) -> Wanted:
             images.setdefault(image, variable)
             if is_built:
                 built.add(image)
-    return Wanted(tuple(ports), images, tuple(sorted(built)), memory, cpus, sysctls)
+    return Wanted(tuple(ports), images, tuple(sorted(built)), memory, cpus, sysctls, ranges)
