@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import lease, trip
 
+from tests import interruptions
 from tests.engine.test_transaction import FIRST, SECOND, Files, deploy, folder, started_with
 from tests.engine.world import NETWORK, Disk, World, install
 
@@ -40,6 +41,7 @@ def refused_at_each_step(
         world.load(saved)
         world.steps, world.disk = 0, Disk(number, step)
         result = deploy(world, "web", new, "n")
+        interruptions.note()
         yield step, result, before, after
         world.disk = None
         lease.end(str(world.root), "n", "anna@laptop")

@@ -173,7 +173,6 @@ def test_a_run_that_dies_anywhere_leaves_each_service_old_or_new(bad: str) -> No
             trip.components(requests(world, bad, "again"), False, False)
             lease.end(str(world.root), "again", "anna@laptop")
             assert world.picture() == after, f"step {step}: the next run did not finish"
-        print(f"{steps} crash points, {seen}")
         assert steps > 100 and len(seen) >= 3
     shutil.rmtree(place)
 

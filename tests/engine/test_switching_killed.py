@@ -37,7 +37,6 @@ def test_a_run_that_dies_anywhere_leaves_the_old_or_the_new_and_somebody_serves(
             deploy(world, wanted(world, "x:2", "again", token))
             lease.end(str(world.root), "again", "anna@laptop")
             assert world.picture() == after, f"step {step}: the next run did not finish"
-        print(f"{steps} crash points, {seen}")
         assert steps > 60 and (seen["new"] > 10) == (way == "good")
     shutil.rmtree(place)
 
@@ -68,6 +67,5 @@ def test_two_runs_that_die_one_after_another_leave_somebody_who_serves(way: str)
                 assert world.picture() in (before, after) and clean(world), f"steps {step}, {again}"
                 tried += 1
             shutil.rmtree(halfway[0])
-        print(f"{tried} pairs of crash points")
         assert tried > 20
     shutil.rmtree(place)

@@ -14,6 +14,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import lease, trip
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from tests import interruptions
 from tests.engine.world import NETWORK, World, install, request
 
 RECEIVER = {
@@ -23,8 +24,6 @@ RECEIVER = {
     "prometheus/config/prometheus.yml": b"global",
 }
 DROP_INS = {"rules.d": {"reload": True}, "targets.d": {"reload": True}}
-COUNT = {"points": 0}
-"""How many crash points were tried in this session of pytest."""
 Files = Dict[str, bytes]
 
 
@@ -88,7 +87,6 @@ def crash_points(
     for step in range(steps):
         world.load(saved)
         world.dies_at(step, lambda: deploy(world, "web", new, "n"))
-        COUNT["points"] += 1
         yield step, before, after
 
 
@@ -212,7 +210,6 @@ def test_a_second_run_is_refused_at_every_step_of_the_first(world: World, tmp_pa
 
 
 def test_the_run_after_one_that_died_anywhere_leaves_the_old_or_the_new() -> None:
-    COUNT["points"] = 0
+    before = interruptions.noted()
     kill_and_look()
-    print(f"{COUNT['points']} crash points")
-    assert COUNT["points"] >= 5000
+    assert interruptions.noted() - before >= 5000

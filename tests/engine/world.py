@@ -29,6 +29,8 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 from ansible_collections.landfall.vps.plugins.module_utils.plan import fingerprint
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
+from tests import interruptions
+
 BAD = b"bad"
 NETWORK = {"name": "landfall", "subnet": ""}
 CHANGES_FILES = ("replace", "rename", "unlink", "link", "symlink", "mkdir", "rmdir", "chmod", "chown", "fsync")
@@ -106,6 +108,7 @@ class World:
         try:
             return work()
         except Killed:
+            interruptions.note()
             return None
         finally:
             self.kill_at = None
