@@ -234,6 +234,8 @@ class Converger:
         start_ahead(self.root, self.docker)
         self.staged = ""
         try:
+            if plan.missing_images:
+                self.lock.doing("{0}: {1}".format(self.desired.name, DOING["images"]))
             self._timed("images", lambda: self._images(plan))
             self.lock.doing("{0}: checking the new files".format(self.desired.name))
             self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)

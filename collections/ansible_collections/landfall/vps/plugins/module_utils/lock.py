@@ -186,16 +186,18 @@ class Lock:
         """End this program's work, keep the lease for the run's next one; a run that has ended keeps none."""
         if self._guard is None:
             return
+        if read_text(self._ended) != self._run:
+            holder = read_json(self._path) or {}
+            try:
+                said = "between components, last {0}".format(holder.get("doing"))
+                self._write({**holder, "doing": said}, working=False)
+            except OSError:  # it stays "working" without its flock: free for everybody, as after a process that died
+                pass
+            finally:
+                self._close()
+        # Asked once the flock is free: whoever brings that word from now on can give the lease back itself
         if read_text(self._ended) == self._run:
             self.release()
-            return
-        holder = read_json(self._path) or {}
-        try:
-            self._write({**holder, "doing": "between components, last {0}".format(holder.get("doing"))}, working=False)
-        except OSError:  # it stays "working" without its flock: free for everybody, as after a process that died
-            pass
-        finally:
-            self._close()
 
     def renew(self) -> bool:
         """Lengthen the lease; return whether this run still has the lock."""
