@@ -298,7 +298,7 @@ def format_of(spec: str, said: Mapping[str, Any]) -> Optional[str]:
 
 
 def amount_fault(path: str, text: str, form: str) -> str:
-    """What is wrong with a duration or size that is written well, by the end of its variable's name; empty if nothing."""
+    """What is wrong with a duration or size that is written well, by the end of its variable's name; or nothing."""
     if form.startswith("duration:") and _LASTS.search(path) and units.nanoseconds(text) == 0:
         return "is no time at all; write one above 0, or leave it out for that of the role"
     if form == "size:docker" and _MEMORY.search(path) and 0 < units.size(text) < units.SMALLEST_MEMORY:
