@@ -86,6 +86,44 @@ def test_a_dockerfile_outside_the_context_is_sent_under_a_name_of_its_own(folder
     assert context.sent_dockerfile(str(folder), "./Dockerfile") == "Dockerfile"
 
 
+@pytest.mark.parametrize("rules", ["", "shared\n", "*\n"])
+@pytest.mark.parametrize("target", ["shared/Dockerfile", "../elsewhere/Dockerfile"])
+def test_a_dockerfile_that_is_a_link_is_there_on_the_vps_and_part_of_the_digest(
+    target: str, rules: str, folder: Path
+) -> None:
+    (folder / "Dockerfile").unlink()
+    fill(folder, target)
+    (folder / "Dockerfile").symlink_to(target)
+    (folder / ".dockerignore").write_text(rules)
+    assert (target in context.files(str(folder))) == (rules == "" and target.startswith("shared"))
+    first = fresh(folder)
+    packed = io.BytesIO()
+    context.pack(str(folder), "Dockerfile", packed)
+    with tarfile.open(fileobj=io.BytesIO(packed.getvalue())) as tar:
+        member = tar.extractfile("Dockerfile")  # follows a link to what is in the tar
+        assert member is not None and member.read().decode() == target
+    assert fresh(folder) == first
+    (folder / target).write_text("FROM other\n")
+    assert fresh(folder) != first
+
+
+def test_a_dockerfile_elsewhere_that_is_a_link_is_part_of_the_digest(folder: Path, tmp_path: Path) -> None:
+    fill(tmp_path, "one", "two")
+    (tmp_path / "link").symlink_to("one")
+    first = fresh(folder, dockerfile="../link")
+    (tmp_path / "one").write_text("FROM other\n")
+    assert fresh(folder, dockerfile="../link") != first
+
+
+def test_a_name_that_is_no_text_can_be_told(folder: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9\n"))).write_text("x" * 100)
+    told = context.size_fault(str(folder), "Dockerfile", 10)
+    assert "caf\\xe9\\n (0.0 MB)" in told
+    (folder / ".dockerignore").write_bytes(b"caf\xe9[\n")
+    with pytest.raises(context.ContextError, match=r"caf\\xe9\[' has a bracket"):
+        context.files(str(folder))
+
+
 def test_git_is_sent_only_where_the_rules_say_so(folder: Path) -> None:
     fill(folder, ".git/HEAD", "sub/.git/HEAD", "sub/x")
     assert context.files(str(folder)) == ["Dockerfile", "sub/x"]

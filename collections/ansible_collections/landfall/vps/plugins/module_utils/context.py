@@ -60,7 +60,15 @@ def _matcher(path: str, dockerfile: str) -> Matcher:
     try:
         return Matcher(_patterns(path, dockerfile))
     except BadPattern as error:
-        raise ContextError("build context {0}: its .dockerignore cannot be read: {1}".format(path, error)) from error
+        raise ContextError(
+            "build context {0}: its .dockerignore cannot be read: {1}".format(path, _shown(str(error)))
+        ) from error
+
+
+def _shown(text: str) -> str:
+    """A name for people: what no terminal shows, or is no UTF-8, by its number."""
+    plain = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in plain)
 
 
 def _below(path: str, prefix: str, matcher: Matcher, above: Sequence[bool], found: List[Entry]) -> bool:
@@ -101,8 +109,12 @@ def entries(path: str, dockerfile: str = "Dockerfile") -> List[Entry]:
     place = os.path.join(path, dockerfile)
     if not os.path.isfile(place):
         raise ContextError("build context {0} has no {1}; name another by dockerfile".format(path, dockerfile))
+    # One that is a link to what is not sent would lead nowhere on the VPS, and its text would be no part of the digest
+    real = os.path.realpath(place)
+    if inside and os.path.islink(place) and _inside(os.path.realpath(path), real) not in {one.name for one in found}:
+        found = [entry for entry in found if entry.name != inside]
     names = {entry.name for entry in found}
-    needed = {inside or OUTSIDE: place, IGNORE_FILE: os.path.join(path, IGNORE_FILE)}
+    needed = {inside or OUTSIDE: real, IGNORE_FILE: os.path.realpath(os.path.join(path, IGNORE_FILE))}
     found += [
         Entry(name, FILE, source) for name, source in needed.items() if name not in names and os.path.isfile(source)
     ]
@@ -147,7 +159,7 @@ def size_fault(path: str, dockerfile: str, limit: int) -> str:
             path,
             _text(total),
             len(found),
-            ", ".join("{0} ({1})".format(name, _text(amount)) for name, amount in heaviest),
+            ", ".join("{0} ({1})".format(_shown(name), _text(amount)) for name, amount in heaviest),
             os.path.join(path, IGNORE_FILE),
         )
     )
