@@ -194,6 +194,7 @@ def _with(number: int, **change: Any) -> list[dict[str, Any]]:
         ({"alertmanager_receivers": _with(2, routing_key="")}, "pager (pagerduty): needs routing_key"),
         ({"alertmanager_receivers": _with(3, chat_id="")}, "phone (telegram): needs chat_id"),
         ({"alertmanager_receivers": _with(4, smarthost="smtp.example.com")}, "smarthost must be <host>:<port>"),
+        ({"alertmanager_receivers": _with(4, smarthost="2001:db8::7:25")}, "smarthost must be <host>:<port>"),
         ({"alertmanager_receivers": _with(0, name="heartbeat")}, "neither nowhere nor heartbeat"),
         ({"alertmanager_receivers": _with(0, name="Ops Team")}, "must be of a-z"),
         ({"alertmanager_receivers": _with(0) + _with(0)}, "is there twice"),

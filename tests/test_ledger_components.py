@@ -201,11 +201,12 @@ def test_the_broker_s_password_is_in_a_file_alone(tmp_path: Path) -> None:
 def test_probes_of_http_and_tls(tmp_path: Path) -> None:
     """EXP-07."""
     wanted = [{"name": "shop", "url": "https://shop.example.com/"},
-              {"name": "mail", "url": "mail.example.com:993", "module": "tls"}]  # fmt: skip
+              {"name": "mail", "url": "mail.example.com:993", "module": "tls"},
+              {"name": "db", "url": "[2001:db8::7]:5432", "module": "tcp"}]  # fmt: skip
     rendered = rolekit.component("blackbox_exporter", tmp_path, blackbox_exporter_targets=wanted)
     modules = yaml.safe_load(rolekit.text(rendered, "blackbox_exporter/config/blackbox.yml"))["modules"]
     used = {t["labels"]["service"]: t["labels"].get("__param_module") for t in rolekit.targets(rendered)}
-    assert {used["shop"], used["mail"]} <= set(modules)
+    assert {used["shop"], used["mail"], used["db"]} <= set(modules)
     assert modules[used["mail"]]["tcp"]["tls"] is True
 
 

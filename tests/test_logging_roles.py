@@ -271,6 +271,16 @@ def test_nobody_waits_for_logs_where_nothing_collects_them(
             {"blackbox_exporter_targets": [{"name": "mail", "url": "https://mail.example.com", "module": "tls"}]},
             "is no host:port",
         ),
+        (
+            "blackbox_exporter",
+            {"blackbox_exporter_targets": [{"name": "shop", "url": "https://u:s3cret@shop.example.com/"}]},
+            "blackbox_exporter_targets: shop: url has a user or a password, which every label",
+        ),
+        (
+            "grafana",
+            {"grafana_root_url": "https://x.example.com/a;b/"},
+            "grafana_root_url: is https://x.example.com/a;b/",
+        ),
     ],
 )
 def test_refused_before_anything_changes(role: str, variables: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def test_one_that_nobody_knows_stops_the_checker_before_anything_is_replaced(tmp
         ({"maxmemory": "1g"}, "redis_settings: maxmemory is set by redis_maxmemory; use that"),
         ({"requirepass": "x"}, "redis_settings: requirepass is set by redis_password"),
         ({"dir": "/srv"}, "redis_settings: dir would take the data"),
+        ({"dbfilename": "other.rdb"}, "redis_settings: dbfilename would take the data"),
+        ({"appenddirname": "other"}, "redis_settings: appenddirname would take the data"),
     ],
 )
 def test_what_the_role_sets_is_refused(settings: dict[str, str], words: str, tmp_path: Path) -> None:

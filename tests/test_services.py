@@ -233,6 +233,7 @@ def test_image_with_build_is_what_compose_makes_of_it(tmp_path: Path) -> None:
         ({"limits": {"memory": 128}}, ["limits.memory: 128 is less than the 6m", "a number alone is bytes"]),
         ({"jobs": [{"name": "a", "command": ["x"], "schedule": "daily", "limits": {"memory": "5m"}}]}, ["job a", "6m"]),
         ({"depends_on": ["web"]}, ["a service cannot wait for itself"]),
+        ({"metrics": {"port": 80, "job": 'a"b'}}, ["metrics.job: 'a\"b' has a quote", "name the job without"]),
         ({"cap_add": ["CHOWNN"]}, ["there is no capability CHOWNN; did you mean CHOWN?"]),
     ],
 )

@@ -57,6 +57,13 @@ def _queue(text: str) -> str:
     return _word(text)
 
 
+def _job(text: str) -> str:
+    # It stands in rules: in an expression, and in a label that Prometheus takes for a template
+    if any(sign in text for sign in "\"'`\\{}"):
+        return "has a quote, a backslash or a brace, which rules cannot hold; name the job without"
+    return _line(text)
+
+
 def _password(text: str) -> str:
     if _line(text) or text != text.strip() or not text:
         return "must be one line that is not empty, without blanks at its ends, which programs drop"
@@ -148,6 +155,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "words": _words,
     "name": _name,
     "queue": _queue,
+    "job": _job,
     "password": _password,
     "network": _network,
     "proxy": _proxy,

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 from ansible_collections.landfall.vps.plugins.module_utils import units
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
     dangers,
+    formats,
     jobs,
     service_builds,
     service_health,
@@ -170,7 +171,7 @@ def _expand_one(
             }
         )
         prove += service_health.proofs(item, told, container)
-        scrape += _scrapes(item, container, _metrics_kind(image, settings))
+        scrape += _scrapes(item, container, _metrics_kind(image, settings), told)
     argv = service_releases.command(item, told)
     return {
         "secrets": {
@@ -321,15 +322,18 @@ def _metrics_kind(image: str, settings: Mapping[str, Any]) -> str:
     return "landfall" if image == settings["reference_image"] else "auto"
 
 
-def _scrapes(item: Mapping[str, Any], container: str, usual: str) -> List[Dict[str, Any]]:
+def _scrapes(item: Mapping[str, Any], container: str, usual: str, told: str) -> List[Dict[str, Any]]:
     metrics: Optional[Mapping[str, Any]] = item.get("metrics")
     if not metrics:
         return []
-    job = metrics.get("job") or item.get("job") or item["name"]
+    job = str(metrics.get("job") or item.get("job") or item["name"])
+    fault = formats.FORMATS["job"](job)
+    if fault:
+        raise ServiceError("{0}: metrics.job: {1!r} {2}".format(told, job, fault))
     found = {key: value for key, value in metrics.items() if value is not None and key != "kind"}
     kind = metrics.get("kind") or usual
     labels = {**({"metrics_kind": kind} if kind else {}), **(metrics.get("labels") or {})}
-    return [{"path": "/metrics", **found, "labels": labels, "service": container, "job": str(job)}]
+    return [{"path": "/metrics", **found, "labels": labels, "service": container, "job": job}]
 
 
 def seconds(value: Any, told: str) -> int:
