@@ -11,7 +11,15 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
-from ansible_collections.landfall.vps.plugins.plugin_utils import hooks, keeper, releasing, seam, secrets, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    hooks,
+    keeper,
+    releasing,
+    seam,
+    secrets,
+    session,
+    variables,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task, stack_of
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
@@ -36,6 +44,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         secrets.rehearsing = bool(self._task.check_mode)
         role_path = self._role_path(task_vars)
         known = session.known_state(task_vars)
+        if known is None:  # --start-at-task went past the task that checks the inventory
+            self._check(task_vars)
         state = known or self._read_state(task_vars)
         try:
             values, templar = seam.remembering(self, task_vars)
@@ -98,6 +108,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             name = os.path.basename(str(path))
             raise AnsibleActionFail("{0}: put the role landfall before it; nothing was changed".format(name))
         return str(path)
+
+    def _check(self, task_vars: Dict[str, Any]) -> None:
+        found = variables.faults(self, task_vars)
+        if found:
+            form = "the inventory of {0} has {1} faults; nothing was changed:\n- {2}"
+            raise AnsibleActionFail(form.format(task_vars.get("inventory_hostname"), len(found), "\n- ".join(found)))
 
     def _read_state(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         try:

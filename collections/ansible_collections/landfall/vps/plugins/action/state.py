@@ -18,7 +18,6 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     claims,
     compiled,
     foresight,
-    formats,
     keeper,
     preflight,
     releasing,
@@ -26,6 +25,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     secrets,
     session,
     stack,
+    variables,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.checks import host_faults
 from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import dashboard_faults
@@ -35,7 +35,6 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.declared import (
     expected,
     is_there,
 )
-from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
     interpreter,
@@ -46,12 +45,10 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.render import BOARDS, BRACKETS
 from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import archive
-from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import warm_up
 from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted, selected, wanted
 from yaml import YAMLError
 
-STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
 OPTIONS = frozenset(
     {
         "root",
@@ -311,33 +308,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _faults_of_variables(self, task_vars: Dict[str, Any], values: Dict[str, Dict[str, Any]]) -> List[str]:
         if not task_vars.get("role_path"):
             raise AnsibleActionFail("landfall.vps.state checks the variables of roles: call it from the role landfall")
-        place = os.path.dirname(str(task_vars["role_path"]))
-        specs = role_specs(place)
-        # What tasks define for themselves is no part of the inventory
-        apart = {**(task_vars.get("ansible_facts") or {}), **self._task.get_vars()}
-        names = [name for name in task_vars if name not in apart]
-        templar = seam.remembering(self, task_vars)[1]
-        found = inventory_faults(
-            seam.roles_of_play(task_vars),
-            specs,
-            names,
-            lambda name: templar.template(task_vars[name]),
-            values,
-            {role: formats.load(place, role) for role in specs},
-            Sources(self._loader.get_text_file_contents, place + os.sep),
-            task_vars,
-        )
-        return list(dict.fromkeys([*found, *stack.faults(self._own_values(task_vars))]))
-
-    def _own_values(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
-        values = {}
-        for name in STACK_VARIABLES:
-            if name in task_vars:
-                try:
-                    values[name] = self._templar.template(task_vars[name])
-                except AnsibleError:
-                    continue  # was told with all the others
-        return values
+        return variables.faults(self, task_vars, values)
 
     def _dashboard_faults(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
         def there(role: str) -> bool:

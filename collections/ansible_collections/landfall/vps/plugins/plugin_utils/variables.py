@@ -1,0 +1,51 @@
+"""What is wrong with the variables of a host, for the tasks of a play that may change it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Optional
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.landfall.vps.plugins.plugin_utils import formats, seam, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
+from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
+
+STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "landfall_mtu")
+
+
+def faults(
+    action: ActionBase, task_vars: Dict[str, Any], values: Optional[Dict[str, Dict[str, Any]]] = None
+) -> List[str]:
+    """All faults of the variables of this play's roles, each once; ``values`` is filled with those of enabled roles.
+
+    The task of ``action`` belongs to a role.
+    """
+    place = os.path.dirname(str(task_vars["role_path"]))
+    specs = role_specs(place)
+    # What tasks define for themselves is no part of the inventory
+    apart = {**(task_vars.get("ansible_facts") or {}), **action._task.get_vars()}
+    names = [name for name in task_vars if name not in apart]
+    templar = seam.remembering(action, task_vars)[1]
+    found = inventory_faults(
+        seam.roles_of_play(task_vars),
+        specs,
+        names,
+        lambda name: templar.template(task_vars[name]),
+        values,
+        {role: formats.load(place, role) for role in specs},
+        Sources(action._loader.get_text_file_contents, place + os.sep),
+        task_vars,
+    )
+    return list(dict.fromkeys([*found, *stack.faults(_of_stack(action, task_vars))]))
+
+
+def _of_stack(action: ActionBase, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+    values = {}
+    for name in STACK_VARIABLES:
+        if name in task_vars:
+            try:
+                values[name] = action._templar.template(task_vars[name])
+            except AnsibleError:
+                continue  # was told with all the others
+    return values
