@@ -59,3 +59,45 @@ def test_a_build_that_failed_is_not_tried_for_each_of_them(tmp_path: Path, monke
         with pytest.raises(compose.CommandFailed, match="step 3 of 4"):
             found._image(image)
     assert tried == ["landfall/api:1"]
+
+
+BUILDKIT = "\n".join(
+    [
+        "#5 [builder 1/3] FROM docker.io/library/python:3.13-slim",
+        "#6 [builder 2/3] RUN pip install nothing",
+        "#7 [web 2/4] COPY . /srv",
+        *[f"#6 0.{number:03} Looking in line {number}" for number in range(60)],
+        "#7 DONE 0.1s",
+        '#6 ERROR: process "/bin/sh -c pip install nothing" did not complete successfully: exit code: 1',
+        "------",
+        "ERROR: failed to solve: exit code: 1",
+    ]
+)
+LEGACY = "Step 1/3 : FROM scratch\n ---> \nStep 2/3 : RUN make\n ---> Running in 1f\nmake: *** No targets.  Stop.\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "step", "cause", "more"),
+    [
+        (BUILDKIT, "2 of 3: RUN pip install nothing", "#6 0.059 Looking in line 59", "its last 50 lines"),
+        (LEGACY, "2 of 3: RUN make", "make: *** No targets", "it said"),
+        ("#1 [internal] load build definition\n#1 DONE\nERROR: unknown instruction: RUNN\n", "", "RUNN", "no step"),
+    ],
+    ids=["buildkit", "before it", "no step"],
+)
+def test_a_build_that_failed_says_its_step_and_its_last_lines(
+    said: str, step: str, cause: str, more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "said").write_text(said)
+    (tmp_path / "docker").write_text(f"#!/bin/sh\ncat {tmp_path}/said\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "tar").write_bytes(b"")
+    build = {"image": "landfall/web:1", "tar": [str(tmp_path / "tar")]}
+    with pytest.raises(compose.CommandFailed) as failed:
+        images.provide_image("landfall/web:1", [build], {}, 60)
+    told = str(failed.value)
+    first, _line, rest = told.partition("\n")
+    assert first.startswith("landfall/web:1 cannot be built; its build failed") and more in first, first
+    assert (f"at step {step};" in first) == bool(step) and cause in rest
+    assert rest.splitlines() == said.splitlines()[-50:]

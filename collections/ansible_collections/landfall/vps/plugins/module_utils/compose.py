@@ -18,8 +18,8 @@ from ansible_collections.landfall.vps.plugins.module_utils.shapes import owns
 SCRATCH = "/tmp"  # noqa: S108 - inside a throw-away container, a tmpfs of its own
 
 
-BUILD_TAIL = 6000
-"""Characters of a failed build that are told: some fifty lines, the failing step among them."""
+LONG_TAIL = 6000
+"""Characters of what a failed command said that are told: some fifty lines."""
 LEFTOVERS = ("Conflict. The container name", "No such container")
 
 
@@ -28,7 +28,9 @@ Check = Callable[[], str]
 
 
 class CommandFailed(Exception):
-    """A command ended with an error; the message holds what it said."""
+    """A command ended with an error; the message holds what it said last, ``said`` all of it."""
+
+    said = ""
 
 
 class Refused(Exception):
@@ -64,9 +66,11 @@ def run(
     if done.returncode != 0:
         # What is wrong comes last, and so stays when a checker says a lot of files that are right
         said = "{0}\n{1}".format(text.strip(), done.stderr.decode("utf-8", "replace").strip()).strip()
-        raise CommandFailed(
+        failed = CommandFailed(
             "'{0}' failed with exit code {1}: {2}".format(" ".join(argv[:4]), done.returncode, said[-told:])
         )
+        failed.said = said
+        raise failed
     return text
 
 
@@ -126,13 +130,13 @@ class Project:
     def run_once(self, service: str, argv: Sequence[str]) -> None:
         """Run a command in a new container of ``service``, after what it depends on, and remove that container."""
         with self._alone():
-            run([*self._base, "run", "--rm", "-T", service, *argv], self.timeout, told=BUILD_TAIL)
+            run([*self._base, "run", "--rm", "-T", service, *argv], self.timeout, told=LONG_TAIL)
 
     def start_apart(self, service: str, container: str, argv: Sequence[str], changes: str) -> None:
         """Start a command in a container of its own beside ``service``; the file ``changes`` is merged into it."""
         options = ["run", "--detach", "--no-deps", "-T", "--name", container, service]
         with self._alone():
-            run([*self._base, "-f", changes, *options, *argv], self.timeout, told=BUILD_TAIL)
+            run([*self._base, "-f", changes, *options, *argv], self.timeout, told=LONG_TAIL)
 
     def up_one(self, service: str, force: bool, patience: float) -> None:
         """Bring one service up, if it differs or ``force``, and wait until it is healthy, ``patience`` seconds long."""

@@ -8,10 +8,13 @@ import shutil
 import time
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import compose, registry
+from ansible_collections.landfall.vps.plugins.module_utils import compose, progress, registry
 
 PAUSES = (2.0, 10.0, 30.0)
 """Seconds before a pull is tried again that failed for a reason that may pass."""
+BUILD_LINES = 50
+"""Lines that are told of a build that failed, each of at most LINE characters."""
+LINE = 300
 PASSING = (registry.LIMIT, registry.UNREACHABLE)
 
 
@@ -72,8 +75,24 @@ def _build(build: Mapping[str, Any], timeout: float) -> str:
     for key, value in sorted((build.get("args") or {}).items()):
         argv += ["--build-arg", key if value is None else "{0}={1}".format(key, value)]
     plain = {"BUILDKIT_PROGRESS": "plain"}
-    compose.run([*argv, "-"], timeout, _joined(build["tar"]), plain, compose.BUILD_TAIL, build["image"])
+    try:
+        compose.run([*argv, "-"], timeout, _joined(build["tar"]), plain, image=build["image"])
+    except compose.CommandFailed as error:
+        raise compose.CommandFailed(_why(build["image"], error)) from error
     return "built"
+
+
+def _why(image: str, error: compose.CommandFailed) -> str:
+    """What is told of a build that failed: the step, and the last lines."""
+    lines = [line[:LINE] for line in error.said.splitlines()]
+    if not lines:
+        return str(error)
+    step = progress.failed_step(error.said)
+    where = " at step {0}".format(step) if step else ", and no step of its Dockerfile ran to the end"
+    last = "its last {0} lines".format(BUILD_LINES) if len(lines) > BUILD_LINES else "it said"
+    return "{0} cannot be built; its build failed{1}; {2}:\n{3}".format(
+        image, where, last, "\n".join(lines[-BUILD_LINES:])
+    )
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import IO, Any, Callable, Dict, List, Mapping, Sequence, Tuple
 STEP = re.compile(
     r"^(?:#\d+ \[(?:[^\]]* )?(?P<at>\d+)/(?P<of>\d+)\]|Step (?P<old_at>\d+)/(?P<old_of>\d+) :) (?P<what>.*)"
 )
+FAILED = re.compile(r"^(#\d+) ERROR")
 LAYER = re.compile(r"^(?P<layer>[0-9a-f]{6,}): (?P<state>Pulling fs layer|Already exists|Pull complete)")
 PLACE = "/run/landfall-{0}"
 """Where a program says what it does, by a name that nobody else has."""
@@ -115,6 +116,23 @@ def told(line: str, layers: Dict[str, bool]) -> str:
         return ""
     layers[layer.group("layer")] = layer.group("state") in ("Already exists", "Pull complete")
     return "{0} of {1} layers are there".format(sum(layers.values()), len(layers))
+
+
+def failed_step(text: str) -> str:
+    """The step of a Dockerfile at which a build ended, as ``3 of 5: RUN make``; empty if it came to none.
+
+    BuildKit runs steps side by side and says which one failed; the older builder stops at it.
+    """
+    steps: Dict[str, str] = {}
+    last = failed = ""
+    for line in text.splitlines():
+        error = FAILED.match(line)
+        if error:
+            failed = steps.get(error.group(1), failed)
+        step = told(line, {}) if STEP.match(line) else ""
+        if step:
+            last = steps[line.partition(" ")[0]] = step[len("step ") :]
+    return failed or ("" if any(number.startswith("#") for number in steps) else last)
 
 
 def latest(text: str, seen: Dict[str, str]) -> List[Tuple[str, str]]:
