@@ -23,8 +23,23 @@ def go_deaf(sender, **_more):
 """
 
 
-@pytest.mark.parametrize("deaf", [False, True], ids=["takes tasks", "deaf to one queue"])
-def test_a_worker_is_well_while_it_takes_tasks_from_all_its_queues(tmp_path: Path, deaf: bool) -> None:
+CONFIGURED = "app.conf.task_queues = [Queue('celery'), Queue('mails')]\n"
+
+
+@pytest.mark.parametrize(
+    ("named", "deaf", "more"),
+    [
+        (["-Q", "celery,mails"], False, ""),
+        (["-Q", "celery,mails"], True, ""),
+        (["--queues=celery,mails"], True, ""),
+        (["--exclude-queues=celery"], True, CONFIGURED),
+        ([], True, CONFIGURED),
+    ],
+    ids=["takes tasks", "deaf to one queue", "the long option", "all but one", "queues of its settings"],
+)
+def test_a_worker_is_well_while_it_takes_tasks_from_all_its_queues(
+    tmp_path: Path, named: list[str], deaf: bool, more: str
+) -> None:
     if not CELERY.is_file():
         told = "app/.venv has no Celery: run `make -C app venv` first"
         pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
@@ -32,9 +47,10 @@ def test_a_worker_is_well_while_it_takes_tasks_from_all_its_queues(tmp_path: Pat
     text = MODULE.read_text(encoding="utf-8")
     assert text.count(FILE) == 1
     (tmp_path / "landfall_heartbeat.py").write_text(text.replace(FILE, str(file)))
-    shop = "from celery import Celery\napp = Celery('shop', broker='memory://')\n" + (DEAF if deaf else "")
+    shop = "from celery import Celery\nfrom kombu import Queue\napp = Celery('shop', broker='memory://')\n"
+    shop += more + (DEAF if deaf else "")
     (tmp_path / "shop.py").write_text(shop)
-    argv = [str(CELERY), "-A", "shop", "worker", "-Q", "celery,mails", "-n", f"{deaf}@here", "--concurrency=1",
+    argv = [str(CELERY), "-A", "shop", "worker", *named, "-n", f"{deaf}@here", "--concurrency=1",
             "--include=landfall_heartbeat"]  # fmt: skip
     with log.open("wb") as handle:
         worker = subprocess.Popen(argv, cwd=tmp_path, stdout=handle, stderr=handle,

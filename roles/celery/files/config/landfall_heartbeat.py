@@ -3,17 +3,21 @@
 import pathlib
 import sys
 
-from celery.signals import heartbeat_sent, worker_ready
+from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready
 
 FILE = pathlib.Path("/dev/shm/landfall-worker")  # noqa: S108 - the container's own
-_known = {"consumer": None, "told": False}
+_known = {"consumer": None, "queues": [], "told": False}
+
+
+def _set_up(instance=None, **_what):
+    """Keep its queues as Celery understood them, however they were named: what cancels one makes Celery forget it."""
+    _known["queues"] = list(instance.app.amqp.queues.consume_from)
 
 
 def _deaf():
-    """The queues of its command line that it takes no tasks from; of one that has no connection nobody can tell."""
-    named = [sys.argv[number + 1] for number, word in enumerate(sys.argv[:-1]) if word == "-Q"]
+    """Its queues that it takes no tasks from; of one that has no connection nobody can tell."""
     tasks = getattr(_known["consumer"], "task_consumer", None)
-    return [queue for names in named for queue in names.split(",") if tasks and not tasks.consuming_from(queue)]
+    return [queue for queue in _known["queues"] if tasks and not tasks.consuming_from(queue)]
 
 
 def _touch(**_what):
@@ -37,5 +41,6 @@ def _ready(sender=None, **_what):
 
 FILE.unlink(missing_ok=True)
 # Weak references would be gone at once
+celeryd_after_setup.connect(_set_up, weak=False)
 worker_ready.connect(_ready, weak=False)
 heartbeat_sent.connect(_touch, weak=False)
