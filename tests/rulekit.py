@@ -68,14 +68,16 @@ class Rule:
 
 @cache
 def shipped() -> dict[str, tuple[str, str]]:
-    """Return what every component ships to Prometheus with default variables: file name to (role, text).
+    """Return what every component ships to Prometheus with default variables and tunnels: file name to (role, text).
 
     Raises whatever the engine raises for a template that uses an unknown variable.
     """
     found = {}
     with tempfile.TemporaryDirectory() as secrets:
         for role in rolekit.component_names():
-            rendered = rolekit.deployed(role, Path(secrets), landfall_runbook_url=RUNBOOK_URL)
+            rendered = rolekit.deployed(
+                role, Path(secrets), landfall_runbook_url=RUNBOOK_URL, private_network_enabled=True
+            )
             for path in rendered.contents:
                 if path.startswith(DROP_IN):
                     found[path.removeprefix(DROP_IN)] = (role, rolekit.text(rendered, path))
