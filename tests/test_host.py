@@ -248,6 +248,13 @@ def test_the_firewall_lets_in_what_was_asked_for(tmp_path: Path) -> None:
     assert lines[-3:] == ["counter drop", "}", "}"] and "priority -150" in text
 
 
+def test_the_firewall_lets_in_the_other_hosts_of_the_stack_at_the_private_address_alone(tmp_path: Path) -> None:
+    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}},
+                    landfall_private_address="10.99.0.1", landfall_peers=["10.99.0.2", "10.99.0.3"])  # fmt: skip
+    assert [line.strip() for line in text.splitlines() if "10.99" in line] == [
+        "ip saddr 10.99.0.2 ip daddr 10.99.0.1 accept", "ip saddr 10.99.0.3 ip daddr 10.99.0.1 accept"]  # fmt: skip
+
+
 def test_the_report_is_written_whole_and_only_where_somebody_reads_it(tmp_path: Path) -> None:
     script = tmp_path / "report"
     script.write_text(rendered("report.sh.j2", tmp_path, host_reports=str(tmp_path / "it's here")))

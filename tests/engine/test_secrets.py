@@ -103,3 +103,12 @@ def test_what_is_said_of_several_is_said_once() -> None:
         "a, b made in x",
         "c made in y",
     ]
+
+
+def test_hosts_of_a_stack_agree_among_themselves_only(tmp_path: Path) -> None:
+    before = store(tmp_path).get("x", "was-alone", False, 40, "ab")
+    store(tmp_path).get("x", "stranger", False, 40, "ab")
+    made = store(tmp_path)
+    made.among = ["was-alone", "new"]
+    assert "whatever" in secrets.EVERY
+    assert made.get("x", "new", "x" in secrets.EVERY, 40, "ab") == before

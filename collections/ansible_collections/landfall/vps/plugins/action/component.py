@@ -14,6 +14,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.context import Contex
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
     hooks,
     keeper,
+    neighbouring,
     releasing,
     seam,
     secrets,
@@ -49,7 +50,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         state = known or self._read_state(task_vars)
         try:
             values, templar = seam.remembering(self, task_vars)
-            planned = plan_task(templar, self._task.args, role_path, values, state)
+            elsewhere = neighbouring.renderer(self, task_vars)
+            planned = plan_task(templar, self._task.args, role_path, values, state, elsewhere)
         except PlanError as error:
             raise AnsibleActionFail(str(error)) from error
         result.update(changed=False, action=planning.NONE, reasons=[], notes=[], seconds={}, diff=[])

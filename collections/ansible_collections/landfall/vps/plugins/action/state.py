@@ -32,8 +32,10 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.dashboards import das
 from ansible_collections.landfall.vps.plugins.plugin_utils.declared import (
     DeclarationError,
     destinations,
+    elsewhere,
     expected,
     is_there,
+    roles_here,
 )
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
     TripError,
@@ -226,7 +228,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         task_vars: Mapping[str, Any],
     ) -> Tuple[List[str], List[str]]:
         """(faults, notes) of the VPS for what this inventory wants of it."""
-        roles = [str(role) for role in seam.roles_of_play(task_vars)]
+        roles = roles_here(task_vars)
         tags = seam.run_tags(task_vars), task_vars.get("ansible_skip_tags") or []
         want = wanted(values, [role for role in roles if selected(role, roles, *tags)])
         known, notes, refused = self._architectures(state, want, args, task_vars)
@@ -284,7 +286,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
     def _foreign(self, state: Dict[str, Any], whole: stack.Stack, task_vars: Dict[str, Any]) -> List[str]:
         """What is somebody else's and has a name that this run wants."""
-        known = [str(role) for role in seam.roles_of_play(task_vars)]
+        known = roles_here(task_vars)
         tags = seam.run_tags(task_vars), task_vars.get("ansible_skip_tags") or []
         roles = [role for role in known if selected(role, known, *tags)]
         place = os.path.dirname(str(task_vars["role_path"]))
@@ -316,7 +318,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
 
         roles = os.path.dirname(str(task_vars["role_path"]))
         try:
-            folders = destinations(roles, there).get(BOARDS) or []
+            folders = destinations(roles, there, lambda role: elsewhere(role, task_vars)).get(BOARDS) or []
         except (DeclarationError, OSError, YAMLError) as error:
             return [str(error)]
         return dashboard_faults(roles, seam.roles_of_play(task_vars), state["files"], there, folders)

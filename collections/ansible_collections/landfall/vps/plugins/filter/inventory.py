@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 from ansible_collections.landfall.vps.plugins.module_utils import registry, units
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, build_tag
-from ansible_collections.landfall.vps.plugins.plugin_utils import stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import placement, stack
 
 
 def refuse(condition: Any, message: str) -> str:
@@ -67,5 +67,6 @@ class FilterModule:
             "context_tag": context_tag,
             "seconds": seconds,
             "gateway": gateway,
+            "peers": placement.peers,
             "signs_in": signs_in,
         }

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import seam, secrets, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import placement, seam, secrets, session
 
 DOCUMENTATION = r"""
 ---
@@ -18,7 +18,8 @@ version_added: "0.2.0"
 description:
   - Returns what C(landfall_secrets_dir)/host_vars/<host>/<name> holds, and makes that file when there is none, whole or
     not at all, for this user alone. Two runs at once make one secret.
-  - Names in C(landfall_shared_secrets) lie in C(group_vars/all) instead and are the same for all hosts.
+  - Names in C(landfall_shared_secrets) lie in C(group_vars/all) instead and are the same for all hosts. So do all names
+    on a host that is one of several of a stack (docs/several-machines.md).
   - Files of M(ansible.builtin.password) that lie in C(landfall_secrets_dir) itself are moved there with their content.
   - Under C(--check) nothing is written.
 options:
@@ -89,6 +90,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
         made = secrets.Store(
             folder, before, rehearse, session.run_id(), lambda text: _tell(known, text), lambda: self._hosts(known)
         )
+        fleet = placement.read(known)
+        if fleet is not None:  # a stack has one set of secrets, however many hosts it has
+            made.among = [secrets.place_of(one) for one in fleet.places]
+            return host, secrets.EVERY, made
         return host, shared, made
 
     def _value(self, known: Dict[str, Any], name: str, default: Any) -> Any:

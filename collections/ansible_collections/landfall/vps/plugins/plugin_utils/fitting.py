@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import re
-from typing import Any, Dict, Iterator, List, Mapping
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
 # What a dashboard knows by names that the VPS gives: deploys, as starts of a Compose project's containers, and logs
 _PROJECTS = re.compile(r'(container_label_com_docker_compose_project=~\\")([^"\\]+)(\\")')
@@ -89,3 +89,26 @@ def fit(text: str, settings: Mapping[str, Any]) -> str:
             panel["links"] = kept
             changed = True
     return json.dumps(board, indent=2, sort_keys=True, ensure_ascii=False) + "\n" if changed else text
+
+
+def fit_all(
+    contents: Dict[str, Tuple[bytes, int, int]],
+    boards: Tuple[str, ...],
+    source: str,
+    role_path: str,
+    render_text: Callable[[str, Mapping[str, Any], Mapping[str, str]], str],
+    without: List[str],
+    delimiters: Mapping[str, str],
+) -> None:
+    """Fit the dashboards among ``contents`` to what the template ``source`` says of this stack, and leave rows out."""
+    paths = [path for path in contents if os.path.dirname(path) in boards]
+    if not paths or not os.path.exists(source):
+        return
+    texts = {path: contents[path][0].decode(errors="surrogateescape") for path in paths}
+    known = linked(list(texts.values()), role_path)
+    settings = json.loads(render_text(source, {"landfall_linked_dashboards": known}, delimiters))
+    for path, text in texts.items():
+        name = "dashboards/{0}#".format(path.split("--", 1)[1])
+        rows = [item[len(name) :] for item in without if item.startswith(name)]
+        fitted = fit(text, {**settings, "rows": rows}).encode(errors="surrogateescape")
+        contents[path] = (fitted, *contents[path][1:])

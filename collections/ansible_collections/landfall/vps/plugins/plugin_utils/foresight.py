@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Mapping, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
@@ -11,7 +11,14 @@ from ansible_collections.landfall.vps.plugins.module_utils import plan as planni
 from ansible_collections.landfall.vps.plugins.module_utils import rotation, switching
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
-from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    neighbouring,
+    others,
+    placement,
+    placing,
+    seam,
+    session,
+)
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task
 
 COMPONENT = "landfall.vps.component"
@@ -49,6 +56,8 @@ class Outlook:
     known: bool = True
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What is deployed already."""
+    hosts: str = ""
+    """Who holds what, where the stack has several hosts."""
 
     @property
     def changes(self) -> List[Planned]:
@@ -70,7 +79,9 @@ def look_ahead(action: ActionBase, task_vars: Dict[str, Any], state: Mapping[str
     outlook = Outlook(records=state.get("records") or {})
     # What an earlier task notified is done when its section ends, which a host that is done never comes to
     outlook.others += [task.raw.get_name() for task in before if task.notifies and task.section == _own(after, before)]
-    facts = session.as_fact(state)
+    facts, fleet = session.as_fact(state), placement.read(task_vars)
+    elsewhere = neighbouring.renderer(action, task_vars)
+    outlook.hosts = fleet.told() if fleet else ""
     for task in after:
         meta = seam.meta_of(task)
         if meta in HARMLESS_META or task.action in HARMLESS:
@@ -79,7 +90,12 @@ def look_ahead(action: ActionBase, task_vars: Dict[str, Any], state: Mapping[str
         values = seam.variables_of(action, task, task_vars, facts)
         if values is None:
             return Outlook(known=False)
-        _add(outlook, action, task, values, state)
+        _add(outlook, action, task, values, state, elsewhere)
+    if fleet:
+        files = {
+            one.name: one.rendered.contents.get(one.name + "/compose.yaml", b"").decode() for one in outlook.planned
+        }
+        outlook.faults += placing.clashes(files, fleet.address(fleet.me))
     return outlook
 
 
@@ -89,7 +105,12 @@ def _own(after: Sequence[seam.PlayTask], before: Sequence[seam.PlayTask]) -> int
 
 
 def _add(
-    outlook: Outlook, action: ActionBase, task: seam.PlayTask, values: Mapping[str, Any], state: Mapping[str, Any]
+    outlook: Outlook,
+    action: ActionBase,
+    task: seam.PlayTask,
+    values: Mapping[str, Any],
+    state: Mapping[str, Any],
+    elsewhere: Optional[others.Render],
 ) -> None:
     values, templar = seam.remembering(action, values)
     try:
@@ -106,7 +127,7 @@ def _add(
         outlook.later[name] = "its task loops, is delegated or may fail"
         return
     try:
-        outlook.planned += plan_task(templar, templar.template(task.args), task.role, values, state)
+        outlook.planned += plan_task(templar, templar.template(task.args), task.role, values, state, elsewhere)
     except (PlanError, AnsibleError) as error:
         if outlook.others and seam.lacks_variable(error):  # one of them may bring what is missing
             outlook.later[name] = str(error)
@@ -121,6 +142,12 @@ def facts_of(outlook: Outlook) -> Dict[str, Dict[str, str]]:
 
 def told(outlook: Outlook) -> List[str]:
     """The plan as lines: a table of what differs, and how many components are as they should be."""
+    if outlook.hosts:
+        return ["hosts: " + outlook.hosts, *_told(outlook)]
+    return _told(outlook)
+
+
+def _told(outlook: Outlook) -> List[str]:
     if not outlook.known:
         return ["plan: each component tells its own, as this Ansible does not let the first task look ahead"]
     rows = [

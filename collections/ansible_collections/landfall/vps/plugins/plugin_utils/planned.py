@@ -10,15 +10,17 @@ import json
 import os
 from collections import ChainMap
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set, cast
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, cast
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import handover, ownership
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.spec import COMPONENT
-from ansible_collections.landfall.vps.plugins.plugin_utils import compiled, declared, stack
-from ansible_collections.landfall.vps.plugins.plugin_utils.render import Rendered, RenderError, render
+from ansible_collections.landfall.vps.plugins.plugin_utils import compiled, declared, others, placement, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils.placing import ALONE, Place
+from ansible_collections.landfall.vps.plugins.plugin_utils.render import TARGETS, Rendered, RenderError, render
+from ansible_collections.landfall.vps.plugins.plugin_utils.targets import hyphens
 from ansible_collections.landfall.vps.plugins.plugin_utils.templates import TemplateError, render_file
 from yaml import YAMLError
 
@@ -113,21 +115,31 @@ def stack_of(templar: Templar, values: Mapping[str, Any]) -> stack.Stack:
 
 
 def plan_task(
-    templar: Templar, args: Mapping[str, Any], role_path: str, values: Mapping[str, Any], state: Mapping[str, Any]
+    templar: Templar,
+    args: Mapping[str, Any],
+    role_path: str,
+    values: Mapping[str, Any],
+    state: Mapping[str, Any],
+    elsewhere: Optional[others.Render] = None,
 ) -> List[Planned]:
     """Plan what a task with these arguments, of the role at ``role_path``, does on a VPS in this ``state``.
 
-    ``values`` are the task's variables, which ``templar`` knows, too. Raises PlanError.
+    ``values`` are the task's variables, which ``templar`` knows, too; ``elsewhere`` renders what other hosts of its
+    stack have for this one. Raises PlanError.
     """
     compiled.keep_texts_below(os.path.dirname(role_path))
-    whole, wanted = stack_of(templar, values), specs(args)
+    fleet = placement.read(values)
+    whole, wanted = stack_of(templar, values), specs(_standing(args, role_path, fleet))
+    wanted = [_with_needs_of_here(one, values) if fleet else one for one in wanted]
     wanted += _gone(wanted, state["records"])
     for options in wanted:
         role = str(options["name"]).replace("-", "_")
         if role != options.get("group", role) and os.path.isdir(os.path.join(os.path.dirname(role_path), role)):
             form = "{0}: the component {1} would be taken for the role {2}; give the service another name"
             raise PlanError(form.format(options["group"], options["name"], role))
-    rendered = [_render(templar, options, role_path, whole, values, state) for options in wanted]
+    rendered = [_render(templar, options, role_path, whole, values, state["records"], fleet) for options in wanted]
+    if fleet and elsewhere:
+        rendered = [others.add(one, role_path, fleet, elsewhere) for one in rendered]
     found = []
     for options, one in zip(wanted, rendered):
         siblings = {name for other in rendered if other is not one for name in other.desired.containers}
@@ -139,14 +151,73 @@ def plan_task(
     return sorted(found, key=lambda one: one.name in left)
 
 
+def _standing(args: Mapping[str, Any], role_path: str, fleet: Optional[placement.Fleet]) -> Mapping[str, Any]:
+    """The arguments of a task; its role is to be absent from a host on which it does not stand. Raises PlanError."""
+    try:
+        here = fleet is None or fleet.holds(fleet.me, declared.stands(role_path))
+    except (declared.DeclarationError, OSError, YAMLError) as error:
+        raise PlanError(str(error)) from error
+    return args if here else {**args, "state": "absent"}
+
+
+def _with_needs_of_here(options: Dict[str, Any], values: Mapping[str, Any]) -> Dict[str, Any]:
+    """The options of a component without what it needs of other hosts: whether that serves its proof will tell."""
+
+    def name(need: Any) -> str:
+        return str(need if isinstance(need, str) else need["name"])
+
+    return {**options, "needs": [need for need in options["needs"] if not declared.elsewhere(name(need), values)]}
+
+
 def _render(
     templar: Templar,
     options: Mapping[str, Any],
     role_path: str,
     whole: stack.Stack,
     values: Mapping[str, Any],
-    state: Mapping[str, Any],
+    records: Mapping[str, Any],
+    fleet: Optional[placement.Fleet],
 ) -> Rendered:
+    """One component as the variables ``values`` have it. Raises PlanError."""
+
+    def there(role: str) -> bool:
+        return declared.is_there(role, values, templar.template, records)
+
+    def away(role: str) -> bool:
+        return declared.elsewhere(role, values)
+
+    try:
+        to = declared.destinations(os.path.dirname(role_path), there, away)
+        place = ALONE if fleet is None else _place(templar, role_path, values, fleet)
+    except (declared.DeclarationError, OSError, YAMLError) as error:
+        raise PlanError(str(error)) from error
+    return rendered_for(templar, options, role_path, whole, values, to, place)
+
+
+def _place(templar: Templar, role_path: str, values: Mapping[str, Any], fleet: placement.Fleet) -> Place:
+    """What the other hosts mean for components of this role. Raises as ``declared.takers`` does."""
+    roles = os.path.dirname(role_path)
+    hosts, known = [], declared.takers(roles)
+    for role in sorted(os.listdir(roles)):
+        path = os.path.join(roles, role)
+        home = fleet.home(declared.stands(path)) if declared.offers(path) else ""
+        if home and declared.in_stack(role, values, templar.template, {}):
+            hosts.append("{0}:{1}".format(hyphens(role), fleet.address(home)))
+    readers = known.get(TARGETS) or {}
+    scraped = any(declared.elsewhere(role, values) for role in readers)
+    return Place(tuple(hosts), fleet.address(fleet.me), declared.offers(role_path), scraped)
+
+
+def rendered_for(
+    templar: Templar,
+    options: Mapping[str, Any],
+    role_path: str,
+    whole: stack.Stack,
+    values: Mapping[str, Any],
+    to: declared.Destinations,
+    place: Place,
+) -> Rendered:
+    """Render one component with the variables ``values``; ``to`` is where files for others go. Raises PlanError."""
     shared = os.path.join(os.path.dirname(role_path), SHARED)
     folders = [os.path.join(role_path, "templates"), shared]
 
@@ -155,15 +226,8 @@ def _render(
         known = ChainMap(dict(more), cast("Dict[str, Any]", values)) if more else values
         return render_file(templar, role_path, source, folders, known, delimiters)
 
-    def there(role: str) -> bool:
-        return declared.is_there(role, values, templar.template, state["records"])
-
     try:
-        to = declared.destinations(os.path.dirname(role_path), there)
-    except (declared.DeclarationError, OSError, YAMLError) as error:
-        raise PlanError(str(error)) from error
-    try:
-        return render(options, role_path, render_text, shared, str(values["inventory_hostname"]), whole, to)
+        return render(options, role_path, render_text, shared, str(values["inventory_hostname"]), whole, to, place)
     except TemplateError as error:
         raise PlanError(str(error)) from error
     except RenderError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     declared,
     fitting,
     given,
+    placing,
     quick_yaml,
     saving,
     serving,
@@ -221,11 +221,13 @@ def render(
     node: str,
     stack: Stack = UNPREFIXED,
     destinations: Optional[declared.Destinations] = None,
+    place: placing.Place = placing.ALONE,
 ) -> Rendered:
     """Render everything that the role at ``role_path`` holds for the component described by ``options``.
 
-    ``shared`` is the folder of the templates that all roles use, ``node`` the inventory's name of the VPS and
-    ``destinations`` where files for others go (by default to the first role that takes in their kind). Raises
+    ``shared`` is the folder of the templates that all roles use, ``node`` the inventory's name of the VPS,
+    ``destinations`` where files for others go (by default to the first role that takes in their kind) and ``place``
+    what other hosts of the stack mean for the compose file. Raises
     RenderError, or whatever ``render_text`` raises for an undefined variable or a refused value.
     """
     name: str = options["name"]
@@ -238,6 +240,7 @@ def render(
     compose_text, compose_source = rendered_compose(name, role_path, render_text, identity["project"], values)
     document = _document(compose_text, compose_source)
     containers = _containers(document, compose_source)
+    compose_text, document = _placed_compose(compose_text, document, compose_source, options, containers, place)
     contents["{0}/compose.yaml".format(name)] = (compose_text.encode(), 0o644, 0)
 
     contents.update(_own_files(options, role_path, containers, render_text))
@@ -271,15 +274,18 @@ def render(
         "landfall_expected_jobs": own_jobs(meta["targets"], containers),
     }
     boards = tuple(destinations.get(BOARDS) or ())
-    presence = os.path.join(shared, PRESENCE)
 
     def content(source: str) -> bytes:
         return _bytes(render_text, source, facts, BRACKETS)
 
     if options.get("group"):
         _refuse_shipping(role_path, destinations)
-    contents.update(_shipped(name, role_path, presence, destinations, content, options["without"]))
-    _fit_dashboards(contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text, options["without"])
+    contents.update(
+        _shipped(name, role_path, os.path.join(shared, PRESENCE), destinations, content, options["without"])
+    )
+    fitting.fit_all(
+        contents, boards, os.path.join(shared, DASHBOARDS), role_path, render_text, options["without"], BRACKETS
+    )
     for folder, relative, text in own:  # as they are
         contents[_drop_in(folder, name, relative)] = (text, 0o644, 0)
     contents.update(target_files(name, meta["targets"], destinations.get(TARGETS) or []))
@@ -297,6 +303,24 @@ def render(
     reload_files = tuple(options["reload"]["files"]) if options["reload"] else ()
     desired = Desired(name, True, marks, containers, reload_files, meta)
     return Rendered(desired, {path: contents[path][0] for path in marks}, boards)
+
+
+def _placed_compose(
+    text: str,
+    document: Dict[str, Any],
+    source: str,
+    options: Mapping[str, Any],
+    containers: Mapping[str, Container],
+    place: placing.Place,
+) -> Tuple[str, Dict[str, Any]]:
+    """The compose file as text and document, with what other hosts mean for it."""
+    services = {name: one.service for name, one in containers.items()}
+    ports = place.ports(options["scrape"], list(services.values()), services[main_container(options["name"], services)])
+    try:
+        fitted = placing.fitted(text, document, place.hosts, ports)
+    except placing.PlacingError as error:
+        raise RenderError("{0}: {1}".format(source, error)) from error
+    return fitted, document if fitted == text else _document(fitted, source)
 
 
 def _own_files(
@@ -348,28 +372,6 @@ def _shipped(
             text = content(source)
             for folder in folders:
                 yield _drop_in(folder, name, shipped), (text, 0o644, 0)
-
-
-def _fit_dashboards(
-    contents: Dict[str, Tuple[bytes, int, int]],
-    boards: Tuple[str, ...],
-    source: str,
-    role_path: str,
-    render_text: RenderText,
-    without: List[str],
-) -> None:
-    """Fit the dashboards among ``contents`` to what the template ``source`` says of this stack, and leave rows out."""
-    paths = [path for path in contents if os.path.dirname(path) in boards]
-    if not paths or not os.path.exists(source):
-        return
-    texts = {path: contents[path][0].decode(errors="surrogateescape") for path in paths}
-    linked = fitting.linked(list(texts.values()), role_path)
-    settings = json.loads(render_text(source, {"landfall_linked_dashboards": linked}, BRACKETS))
-    for path, text in texts.items():
-        name = "dashboards/{0}#".format(path.split("--", 1)[1])
-        rows = [item[len(name) :] for item in without if item.startswith(name)]
-        fitted = fitting.fit(text, {**settings, "rows": rows}).encode(errors="surrogateescape")
-        contents[path] = (fitted, *contents[path][1:])
 
 
 def _inside(relative: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import shlex
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible import constants
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
@@ -181,6 +181,16 @@ def play_tasks(action: ActionBase, task_vars: Mapping[str, Any]) -> Optional[Tup
     return found[:place], found[place + 1 :]
 
 
+def every_task(action: ActionBase) -> Iterator[PlayTask]:
+    """All tasks of this play, whatever the tags of the run. Without: none."""
+    try:
+        blocks = action._task.get_play().compile()
+    except (AttributeError, AnsibleError):
+        return
+    for section, block in enumerate(blocks):
+        yield from (_play_task(task, section) for task in _tasks_in(block))
+
+
 def _play_task(task: Any, section: int) -> PlayTask:
     role = str(task._role._role_path) if task._role is not None else ""
     peculiar = bool(
@@ -202,15 +212,15 @@ def meta_of(task: PlayTask) -> str:
 
 
 def variables_of(
-    action: ActionBase, task: PlayTask, task_vars: Mapping[str, Any], facts: Mapping[str, Any]
+    action: ActionBase, task: PlayTask, task_vars: Mapping[str, Any], facts: Mapping[str, Any], of: str = ""
 ) -> Optional[Dict[str, Any]]:
     """The variables that a later task of this play will have, with ``facts`` beside those that are known.
 
-    Without: None, and nobody plans what comes later.
+    ``of`` names another host whose they are. Without: None, and nobody plans what comes later.
     """
     try:
         manager, own = action._task.get_variable_manager(), action._task
-        host = manager._inventory.get_host(str(task_vars["inventory_hostname"]))
+        host = manager._inventory.get_host(of or str(task_vars["inventory_hostname"]))
         known = ("ansible_play_hosts", "ansible_play_hosts_all")
         hosts, all_hosts = (list(task_vars.get(name) or []) for name in known)
         values: Dict[str, Any] = manager.get_vars(

@@ -29,6 +29,17 @@ rehearsing = False
 """Whether the task at work must not write, which a play can say without ``--check``."""
 
 
+class _Every(Tuple[str, ...]):
+    """Names that are all there are."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY: Sequence[str] = _Every()
+"""Of secrets that are shared: each."""
+
+
 class SecretError(Exception):
     """A secret cannot be had; the message names the file or variable and what would be right."""
 
@@ -158,6 +169,8 @@ class Store:
         self._run = run
         self._tell = told
         self._hosts = hosts
+        self.among: Optional[Sequence[str]] = None
+        """Folders of the hosts that may share secrets; None: those of all."""
 
     def get(self, name: str, host: str, shared: bool, length: int, alphabet: str) -> str:
         """The secret ``name`` of ``host``, or of all hosts. Raises SecretError."""
@@ -204,10 +217,13 @@ class Store:
             return False
         if self._rehearse:
             return True
-        if back:
-            os.replace(path + BEFORE, path)
-        else:
-            os.unlink(path + BEFORE)
+        try:
+            if back:
+                os.replace(path + BEFORE, path)
+            else:
+                os.unlink(path + BEFORE)
+        except FileNotFoundError:  # another host of those that share it was faster
+            return False
         return True
 
     def _path(self, name: str, host: Optional[str]) -> str:
@@ -260,6 +276,7 @@ class Store:
         """The secret that all hosts which have one of this name have in common, if any: it becomes the shared one."""
         root = os.path.join(self.folder, HOSTS)
         places = sorted(os.listdir(root)) if os.path.isdir(root) else []
+        places = [place for place in places if self.among is None or place in self.among]
         found = {read(os.path.join(root, place, name)) for place in places} - {None}
         return found.pop() if len(found) == 1 else None
 

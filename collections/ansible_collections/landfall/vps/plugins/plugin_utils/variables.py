@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import formats, seam, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import declared, formats, placement, seam, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 
@@ -28,7 +28,7 @@ def faults(
     names = [name for name in task_vars if name not in apart]
     templar = seam.remembering(action, task_vars)[1]
     found = inventory_faults(
-        seam.roles_of_play(task_vars),
+        declared.roles_here(task_vars),
         specs,
         names,
         lambda name: templar.template(task_vars[name]),
@@ -37,7 +37,9 @@ def faults(
         Sources(action._loader.get_text_file_contents, place + os.sep),
         task_vars,
     )
-    return list(dict.fromkeys([*found, *stack.faults(_of_stack(action, task_vars))]))
+    own = _of_stack(action, task_vars)
+    hosts = placement.faults(task_vars, str(own.get("landfall_subnet") or ""))
+    return list(dict.fromkeys([*found, *stack.faults(own), *hosts]))
 
 
 def _of_stack(action: ActionBase, task_vars: Dict[str, Any]) -> Dict[str, Any]:
