@@ -28,7 +28,7 @@ Seen = dict[str, dict[str, Any]]
 
 
 def inventory(**hosts: dict[str, Any]) -> dict[str, Any]:
-    groups = {"landfall_" + place: {"hosts": {host: {}}} for place, host in PLACES.items()}
+    groups: dict[str, Any] = {"landfall_" + place: {"hosts": {host: {}}} for place, host in PLACES.items()}
     return {"all": {"hosts": hosts, "children": groups, "vars": VALUES}}
 
 

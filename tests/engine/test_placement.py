@@ -142,7 +142,11 @@ def test_a_file_that_is_not_written_in_blocks_is_refused() -> None:
 
 def test_only_what_others_use_is_published() -> None:
     place = placing.Place((), "10.99.0.2", (5432,), scraped=True)
-    scrape = [{"port": 9187}, {"port": 9115, "host": "prober", "service": "web"}, {"port": 1, "service": "second"}]
+    scrape: list[dict[str, Any]] = [
+        {"port": 9187},
+        {"port": 9115, "host": "prober", "service": "web"},
+        {"port": 1, "service": "second"},
+    ]
     assert place.ports(scrape, ["store", "second"], "store") == {
         "second": [f"10.99.0.2:{placement.private_port('second', 1)}:1"],
         "store": ["10.99.0.2:5432:5432", f"10.99.0.2:{placement.private_port('store', 9187)}:9187"],
