@@ -11,6 +11,7 @@ import yaml
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.landfall.vps.plugins.module_utils.surroundings import SYSCTLS
 from ansible_collections.landfall.vps.plugins.module_utils.units import size
+from ansible_collections.landfall.vps.plugins.plugin_utils.neighbours import visitor_notes
 from ansible_collections.landfall.vps.plugins.plugin_utils.preflight import PROFILES
 from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted, selected, wanted
 
@@ -108,6 +109,14 @@ def test_memory_is_that_of_all_containers(both: Both) -> None:
 def test_cpus_are_those_that_are_rendered(both: Both) -> None:
     found, services = both
     assert set(found.cpus.values()) == {float(service["cpus"]) for _name, service in services}
+
+
+def test_the_advice_about_visitors_by_ipv6_can_be_followed(tmp_path: Path) -> None:
+    state = {"network": {"ipv6": ["2a01:4f8::1 on eth0"]}}
+    sites = {"caddy_app_host": "app.example.org"}
+    for publish, told in ((["80:80"], 1), (["0.0.0.0:80:80", "0.0.0.0:443:443"], 0), (["[::]:80:80"], 1)):
+        values = enabled(tmp_path, {**sites, "caddy_publish": publish})
+        assert len(visitor_notes(state, wanted(values, ["caddy"]))) == told, publish
 
 
 def test_variables_are_named_as_an_inventory_has_them(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ipaddress
 import itertools
 import socket
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.landfall.vps.plugins.plugin_utils import neighbours, preflight
-from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Wanted
+from ansible_collections.landfall.vps.plugins.plugin_utils.wanted import Port, Wanted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +47,29 @@ def test_addresses_that_do_not_meet_do_not_clash() -> None:
     for address in ("127.0.0.1", ALL, "::"):
         assert "nginx (pid 7)" in ports(OWN, network__listeners=[listener(9090, address)])
     assert "[::1]:80" in ports(WEB, network__listeners=[listener(80, "::1")])
+
+
+@pytest.mark.parametrize("wanted", [ALL, "::", "127.0.0.1", "::1"])
+@pytest.mark.parametrize("bound", [ALL, "::", "127.0.0.1", "::1"])
+def test_addresses_clash_as_the_kernel_says(wanted: str, bound: str) -> None:
+    """Containers' ports are bound for one kind of addresses alone, whatever listens already may have both."""
+    kinds = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in (bound, wanted)]
+    with contextlib.ExitStack() as closing:
+        first, second = (closing.enter_context(socket.socket(kind)) for kind in kinds)
+        try:
+            first.bind((bound, 0))
+        except OSError as error:
+            pytest.skip(f"this machine has no {bound}: {error}")
+        first.listen()
+        if kinds[1] == socket.AF_INET6:
+            second.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            second.bind((wanted, first.getsockname()[1]))
+            clash = False
+        except OSError as error:
+            clash = error.errno == errno.EADDRINUSE
+    port = Wanted(ports=(Port("caddy_publish[0]", wanted, 80, "tcp"),))
+    assert bool(ports(port, network__listeners=[listener(80, bound)])) == clash
 
 
 def test_a_host_network_port_is_asked_for_at_the_gateway() -> None:

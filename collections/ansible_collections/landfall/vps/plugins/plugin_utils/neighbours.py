@@ -26,8 +26,14 @@ def gateway(state: State, settings: Mapping[str, Any]) -> str:
 
 
 def _meet(wanted: str, bound: str) -> bool:
-    """Whether two sockets of one port cannot be bound to these addresses ("" is all of them)."""
-    return not wanted or bound in (wanted, "::") or (bound == "0.0.0.0" and ":" not in wanted)  # noqa: S104
+    """Whether two sockets of one port cannot be bound to these addresses ("" is all of them).
+
+    One that listens at all addresses of IPv6 may have those of IPv4 as well.
+    """
+    if not wanted or bound in (wanted, "::"):
+        return True
+    everywhere = "0.0.0.0" in (wanted, bound) or wanted == "::"  # noqa: S104 - compared, not bound
+    return everywhere and (":" in wanted) == (":" in bound)
 
 
 def _publishers(state: State, port: Port, address: str) -> Iterator[str]:

@@ -21,7 +21,10 @@ Roles = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Port:
-    """A port that a component takes on the VPS. ``address`` is "" for all, ``gateway`` for that of the network."""
+    """A port that a component takes on the VPS.
+
+    ``address`` is as it was written, "" for all of IPv4 and IPv6, ``gateway`` for that of the network.
+    """
 
     variable: str
     address: str
@@ -83,7 +86,6 @@ def _ports(role: str, values: Mapping[str, Any]) -> Iterator[Port]:
             found = PUBLISHED.match(text)
             if found:
                 address = (found.group("address") or "").strip("[]")
-                address = "" if address in ("0.0.0.0", "::") else address  # noqa: S104 - compared, not bound
                 path = "{0}[{1}]".format(variable, index)
                 yield Port(path, address, int(found.group("port")), found.group("protocol") or "tcp")
 
