@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,25 @@ def test_steps_and_separator_of_the_application(tmp_path: Path) -> None:
         "redis_exporter_database": 3,
     }
     assert counted(tmp_path, fill, **more)["celery_queue_length/mail"] == 6
+
+
+def test_keys_with_a_prefix(tmp_path: Path) -> None:
+    """As Kombu names them with global_keyprefix; what has not that prefix is another application's."""
+    fill = re.sub(r"(rpush (?:\"\$\(printf )?'?)(?=mail|b:)", r"\1shop:", FILL)
+    fill += "\nredis rpush mail 1 1 1 >/dev/null; redis zadd shop:unacked_index 1 x >/dev/null"
+    more = {"celery_exporter_key_prefix": "shop:"}
+    found = counted(tmp_path, fill, **more)
+    assert (found["celery_queue_length/mail"], found["celery_queue_length/b:ulk.é"]) == (6, 3)
+    assert found["celery_unacked_oldest_seconds"] > 1_000_000_000
+    keys = dict(rolekit.services(rolekit.component("redis_exporter", tmp_path, **{**OPTIONS, **more})))[
+        "redis-exporter"
+    ]["environment"]["REDIS_EXPORTER_CHECK_SINGLE_KEYS"]
+    assert {"db0=shop:mail", "db0=shop:unacked"} <= set(keys.split(","))
+    rules = rolekit.component("redis_exporter", tmp_path, **more)
+    path = next(path for path in rules.contents if path.endswith("redis.yml"))
+    assert 'redis_key_size{key="shop:unacked"}' in rolekit.text(rules, path)
+    exporter = dict(rolekit.services(rolekit.component("celery_exporter", tmp_path, **more)))["celery-exporter"]
+    assert "--broker-transport-option=global_keyprefix=shop:" in exporter["command"]
 
 
 def test_a_text_of_lua_is_its_bytes() -> None:
