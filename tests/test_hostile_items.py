@@ -79,11 +79,24 @@ LISTS: Dict[str, List[Dict[str, Any]]] = {
         {"name": "mail", "type": "email", "to": "a@example.org", "from": "b@example.org", "smarthost": "m:25",
          "username": "u", "password": "p"},
     ],
+    "host_firewall_tunnels": [{"opens": "51820/udp", "interface": "wg0"}],
+    "private_network_members": [
+        {"name": "web", "address": "10.99.0.1", "endpoint": "web.example.org", "port": 51820},
+        {"name": "data", "address": "10.99.0.2", "endpoint": "192.0.2.2", "port": 51820},
+    ],
     "blackbox_exporter_targets": [
         {"name": "shop", "url": "https://shop.example.org"}, {"name": "two", "url": "https://two.example.org"},
     ],
 }  # fmt: skip
-MORE = {"caddy_enabled": True, "postgres_enabled": True, "celery_service": "api", "celery_app": "shop.celery"}
+MORE = {
+    "host_enabled": True,
+    "private_network_enabled": True,
+    "private_network_hosts": ["web", "data"],
+    "caddy_enabled": True,
+    "postgres_enabled": True,
+    "celery_service": "api",
+    "celery_app": "shop.celery",
+}
 BAD: Dict[str, Any] = {
     "null": None, "a number": 7.25, "negative": -1, "a boolean": True, "a list of lists": [["a"]],
     "a map": {"zz": {"b": []}}, "empty": "", "a control character": "a\x07b", "a line break": "a\nb",

@@ -163,6 +163,16 @@ def program() -> ModuleType:
     return module
 
 
+def test_an_address_of_the_inventory_is_taken(tmp_path: Path) -> None:
+    known = variables(tmp_path, {})
+    known["hostvars"]["data"]["landfall_private_address"] = "10.99.0.2"
+    known["hostvars"]["watch"].update(landfall_private_address="10.99.0.3", private_network_address="10.99.0.4")
+    found = {one["name"]: one["address"] for one in value("private_network_members", known)}
+    assert found == {"web": mesh.dealt_address("web", SUBNET), "data": "10.99.0.2", "watch": "10.99.0.4"}
+    assert value("private_network_address", known) == found["web"]
+    assert value("private_network_address", {**known, "landfall_private_address": "10.99.0.9"}) == "10.99.0.9"
+
+
 def test_faults_come_with_the_check_of_the_inventory(tmp_path: Path) -> None:
     known = variables(tmp_path, {}, private_network_subnet="172.30.0.0/16")
     with pytest.raises(AnsibleError, match=r"private_network_subnet: .* overlaps landfall_subnet"):
@@ -175,7 +185,7 @@ def test_without_the_private_network_nothing_is_asked_of_the_inventory(tmp_path:
     assert value("private_network_members", known) == [] and value("private_network_address", known) == ""
     assert value("host_firewall_tunnels", known) == []
     on = rolekit.inventory(tmp_path, private_network_enabled=True)
-    assert value("host_firewall_tunnels", on) == [{"port": "51820/udp", "interface": "wg-landfall"}]
+    assert value("host_firewall_tunnels", on) == [{"opens": "51820/udp", "interface": "wg-landfall"}]
 
 
 # -- what the engine looks at ------------------------------------------------------------------------------------------
@@ -211,7 +221,7 @@ def test_texts_are_read_where_they_can_be(tmp_path: Path) -> None:
 
 def test_tunnels_pass_the_firewall(tmp_path: Path) -> None:
     known = {**rolekit.inventory(tmp_path), "host_look": {"ssh": {"ports": [22]}},
-             "host_firewall_tunnels": [{"port": "51999/udp", "interface": "wg7"}]}  # fmt: skip
+             "host_firewall_tunnels": [{"opens": "51999/udp", "interface": "wg7"}]}  # fmt: skip
     text = (rolekit.ROLES / "host/templates/config/firewall.nft.j2").read_text()
     lines = [line.strip() for line in str(rolekit.template(rolekit.trusted(text), known)).splitlines()]
     assert 'iifname "wg7" accept' in lines and "udp dport 51999 accept" in lines
