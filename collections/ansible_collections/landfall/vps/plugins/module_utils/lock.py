@@ -176,6 +176,10 @@ class Lock:
         """What the lock file says of who has the VPS."""
         return read_json(self._path)
 
+    def was_last(self) -> bool:
+        """Whether no other run has had the VPS since this one had it."""
+        return read_text(self._last) == self._run
+
     def doing(self, text: str) -> None:
         """Tell others what is being done now."""
         if self._guard is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any, Dict, Mapping, Optional
 
@@ -9,6 +10,9 @@ from ansible_collections.landfall.vps.plugins.module_utils import records
 from ansible_collections.landfall.vps.plugins.module_utils.host import marks_of, own_files
 from ansible_collections.landfall.vps.plugins.module_utils.plan import select
 from ansible_collections.landfall.vps.plugins.module_utils.shapes import owns
+
+STAYS = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOTDIR)
+"""Why a folder is not removed and need not be: somebody has something in it, on it, or in its place."""
 
 
 class Store:
@@ -93,12 +97,14 @@ class Store:
             folder = os.path.dirname(folder)
 
     def prune_empty(self, folder: str) -> bool:
-        """Remove ``folder`` if it is empty, whoever's it is; say whether it is gone."""
+        """Remove ``folder`` if it is empty, whoever's it is; say whether it is gone. Raises OSError, see STAYS."""
         try:
             os.rmdir(os.path.join(self.root, folder))
         except FileNotFoundError:
             return True
-        except OSError:
+        except OSError as error:
+            if error.errno not in STAYS:
+                raise
             return False
         return True
 

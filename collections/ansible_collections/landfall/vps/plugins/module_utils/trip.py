@@ -36,6 +36,7 @@ def components(requests: Sequence[Mapping[str, Any]], check_mode: bool, with_dif
         msg = "{0}: {1}; nothing was changed".format(name, beginning)
         return {"components": {name: {**_result(), "failed": True, "msg": msg}}}
     kept: Dict[str, Set[str]] = {}
+    began = False
     for request in requests:
         desired, root = request["desired"], str(request["root"])
         name, group = desired["name"], planning.group_of(desired["name"], {"meta": desired["meta"]})
@@ -45,8 +46,10 @@ def components(requests: Sequence[Mapping[str, Any]], check_mode: bool, with_dif
             note = form.format(", ".join(sorted(kept[name])), "s" if len(kept[name]) == 1 else "")
             outcomes[name] = {**_result(), "notes": [note]}
             continue
-        again = bool(request.get("resumed")) or bool(outcomes)
+        again = bool(request.get("resumed")) or began
         outcomes[name] = _one({**request, "resumed": again}, check_mode, with_diff, provided)
+        # One whose disk failed it before it had the lock tells nothing of who has been here meanwhile
+        began = began or Lock(root, request["run"], request["who"]).was_last()
         if outcomes[name].get("failed") and before:
             kept.setdefault(before, set()).add(name)
         if outcomes[name].get("busy"):
