@@ -262,7 +262,9 @@ class Converger:
         except Troubles as error:
             raise Failed(in_words(error), "what is left of it is removed by the next run") from error
         if refused:
-            raise Failed("it was removed, but {0}".format(refused), "its removal stands")
+            raise Failed(
+                "it was removed, but {0}".format(refused), "its removal stands and is told again by the next run"
+            )
 
     def _swap_apply_prove(self, plan: planning.Plan) -> None:
         record = self.store.record()

@@ -191,6 +191,11 @@ class Journal:
         else:
             records.write(self.store.root, self.store.name, entry["record"])
 
+    def removed(self, entry: Mapping[str, Any]) -> None:
+        """Note that a removal stands and is not over, since somebody else has not taken it in: nothing was before."""
+        gone = dict.fromkeys(entry["paths"], ABSENT)
+        self._write(self._file, {**entry, "paths": gone, "folders": [], "record": None})
+
     def close(self) -> None:
         """The change is concluded, one way or the other, or the journal tells nobody anything."""
         if os.path.lexists(self._folder):

@@ -191,8 +191,8 @@ def finish_removal(
 ) -> Tuple[List[str], str]:
     """Remove containers, the files that a journal names and the record.
 
-    Returns what an operator should know, and why a receiver refused the change. What others put in drop-in folders
-    stays. Raises Troubles; what was begun is finished by the next run.
+    Returns what an operator should know, and why a receiver refused the change, which the next run tells it again. What
+    others put in drop-in folders stays. Raises Troubles; what was begun is finished by the next run.
     """
     work = entry["intent"].get("work") or {}
     record = entry["record"] or entry["intent"].get("claimed") or {}
@@ -202,13 +202,14 @@ def finish_removal(
     store.swap("", {}, dict.fromkeys(entry["paths"], "remove"))
     store.prune(store.name)
     store.remove_record()
-    refused = ""
     try:
         applying.tell_receivers(store.root, docker, network["name"], store.name, work.get("receivers") or [])
     except Troubles as error:
-        refused = in_words(error)
+        # Otherwise whoever took its files in would go on with them: nothing differs any more that a plan could see
+        journal.removed(entry)
+        return notes, in_words(error)
     journal.close()
-    return notes, refused
+    return notes, ""
 
 
 def _sweep(state: str) -> None:
