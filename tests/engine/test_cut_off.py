@@ -95,7 +95,7 @@ def test_what_goes_on_after_its_connection_was_cut_leaves_the_old_or_the_new(
 def test_a_clock_that_is_set_in_the_middle_of_a_run_decides_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, old: Optional[Files], new: Optional[Files], days: int
 ) -> None:
-    real, offset, answers = time.time, [0.0], []  # type: ignore[var-annotated]
+    real, offset, answers = time.time, [0.0], []
     monkeypatch.setattr(time, "time", lambda: real() + offset[0])
 
     def jump() -> None:
