@@ -135,7 +135,9 @@ def known_state(task_vars: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
 def known_records(task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
     """The records of ``known_state``, empty where nothing is known; the rest of the state is not evaluated."""
     state = (task_vars.get("ansible_facts") or {}).get(STATE)
-    records: Mapping[str, Any] = (state.get("records") or {}) if is_current(state) else {}
+    records: Mapping[str, Any] = {}
+    if isinstance(state, Mapping) and is_current(state):
+        records = state.get("records") or {}
     return records
 
 
