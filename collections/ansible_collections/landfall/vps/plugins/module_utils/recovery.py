@@ -171,7 +171,7 @@ def _conclude(store: Store, docker: Docker, network: Mapping[str, Any], journal:
         phase = journals.SWAP
     if phase == journals.REMOVE:
         _notes, refused = finish_removal(store, docker, network, journal, entry)
-        return "its removal, which a run that died had begun, was finished" + (", but " + refused if refused else "")
+        return "its removal, which an earlier run had begun, was finished" + (", but " + refused if refused else "")
     if phase in (journals.STANDBY, journals.APPLY):
         try:
             applying.carry_out(store, docker, network, intent["record"], intent["work"])
