@@ -96,7 +96,7 @@ def folder_instead(path: Path) -> None:
 
 
 def emptied_then_file(path: Path) -> None:
-    path.rmdir()
+    shapes.discard(str(path))
     path.write_text("x")
 
 
@@ -126,6 +126,13 @@ ODD = {
     "a lock that is a folder": at("lock", Path.mkdir),
     "a guard of the lock that is a folder": at("lock.guard", folder_instead),
     "a last run that is a folder": at("last-run", folder_instead),
+    "a word of an end that is a folder": at("lock.ended", folder_instead),
+    "a lock of Compose that is a folder": at("compose-web.lock", folder_instead),
+    "a log of changes that is a folder": at("audit.jsonl", folder_instead),
+    "a version of Compose that is a folder": at("compose-version", Path.mkdir),
+    "a folder of releases that is a file": at("releases", lambda path: path.write_text("x")),
+    "a folder of timers that is a file": at("timers", lambda path: path.write_text("x")),
+    "a folder of figures that is a file": at("deploys", emptied_then_file),
 }  # fmt: skip
 
 

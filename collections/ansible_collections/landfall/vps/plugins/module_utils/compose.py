@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 from ansible_collections.landfall.vps.plugins.module_utils import progress, shown
 from ansible_collections.landfall.vps.plugins.module_utils.plan import main_of, stored_as
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR
-from ansible_collections.landfall.vps.plugins.module_utils.shapes import owns
+from ansible_collections.landfall.vps.plugins.module_utils.shapes import discard, owns
 
 SCRATCH = "/tmp"  # noqa: S108 - inside a throw-away container, a tmpfs of its own
 
@@ -181,6 +181,8 @@ class Project:
         """
         root, name = os.path.split(self.folder)
         path = os.path.join(root, STATE_DIR, "compose-{0}.lock".format(name))
+        if os.path.isdir(path):  # which nobody can have locked
+            discard(path)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._wait_for(lock, name)
