@@ -9,7 +9,7 @@ import urllib.request
 import uuid
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from ansible_collections.landfall.vps.plugins.module_utils import progress
+from ansible_collections.landfall.vps.plugins.module_utils import ailing, progress
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.inside import kept_out
 from ansible_collections.landfall.vps.plugins.module_utils.report import how_it_ended
@@ -22,6 +22,9 @@ TOLD = "note: "
 """How a line of such a command begins that is for whoever deploys."""
 SILENT = 3.0
 """Seconds after which is said what is waited for."""
+
+
+STARTING = "containers are still starting"
 
 
 class Unproven(Exception):
@@ -142,7 +145,32 @@ def once(docker: Docker, item: Mapping[str, Any], network: str, values: Mapping[
     return []
 
 
-def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
+def _asked(docker: Docker, container: str, network: str) -> Callable[[int, str], str]:
+    """Asks a container what its own health check asks, and says in words what came of it."""
+
+    def ask(port: int, path: str) -> str:
+        try:
+            host = address(docker, container, network)
+            status, _text = fetch("http://{0}:{1}{2}".format(host, port, path), timeout=3.0)
+        except (Unproven, DockerError):
+            return "nobody answers there"
+        return "the answer is {0}".format(status)
+
+    return ask
+
+
+def _still_starting(docker: Docker, names: Sequence[str], network: str) -> str:
+    """What is waited for, with what the health checks that failed so far say."""
+    reason = STARTING
+    for name in names:
+        description = docker.inspect(name) or {}
+        health = ((description.get("State") or {}).get("Health") or {}).get("Status")
+        if health == "starting" and ailing.failing(description):
+            reason += "; container {0}: {1}".format(name, ailing.why(description, _asked(docker, name, network), tail))
+    return reason
+
+
+def _containers_serve(docker: Docker, names: Sequence[str], network: str) -> bool:
     """True when all are running and none is still starting. Raises Hopeless when waiting longer is pointless."""
     ready = True
     for name in names:
@@ -162,8 +190,8 @@ def _containers_serve(docker: Docker, names: Sequence[str]) -> bool:
             raise Hopeless(how_it_ended(docker, name, description))
         health = (state.get("Health") or {}).get("Status", "none")
         if health == "unhealthy":
-            log = (state.get("Health") or {}).get("Log") or [{}]
-            raise Unproven("container {0} is unhealthy: {1}".format(name, tail(log[-1].get("Output", ""))))
+            cause = ailing.why(description, _asked(docker, name, network), tail)
+            raise Unproven("container {0} is unhealthy: {1}".format(name, cause))
         ready = ready and state["Status"] == "running" and health != "starting"
     return ready
 
@@ -192,16 +220,16 @@ def prove(
     pending: List[Mapping[str, Any]] = list(probes)
     told: List[str] = []
     values = {"nonce": uuid.uuid4().hex, "now_ns": str(time.time_ns())}
-    reason = "containers are still starting"
+    reason = STARTING
     while True:
         try:
-            healthy = _containers_serve(docker, containers)
+            healthy = _containers_serve(docker, containers, network)
             while pending:
                 told += once(docker, pending[0], network, values)
                 pending.pop(0)
             if healthy:
                 return {"seconds": round(clock() - started, 2), "told": told}
-            reason = "containers are still starting"
+            reason = STARTING
         except Hopeless:
             raise
         except Restarting as error:
@@ -211,6 +239,8 @@ def prove(
         except (DockerError, Unproven) as error:
             reason = str(error)
         if clock() - started > timeout:
+            if reason == STARTING:
+                reason = _still_starting(docker, containers, network)
             raise Unproven("not ready after {0:.0f} s: {1}".format(timeout, reason))
         if clock() - started >= SILENT:
             progress.say(", ".join(containers), "waiting until it serves: {0}".format(reason))

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import (
+    ailing,
     applying,
     audit,
     compose,
@@ -83,6 +84,7 @@ VERIFY = (
     inside,
     report,
     plan,
+    ailing,
     probe,
     units,
     metrics_api,
@@ -105,6 +107,7 @@ CHANGE = (
     *READ,
     inside,
     report,
+    ailing,
     probe,
     plan,
     lock,
