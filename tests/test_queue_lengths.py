@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from ansible_collections.landfall.vps.plugins.plugin_utils import quoting
 
-from tests import programs, rolekit, rulekit
+from tests import inventories, programs, rolekit, rulekit
 
 OPTIONS = {"celery_workers": [{"name": "w", "queues": ["mail", "b:ulk.é", "idle", "odd"]}], "celery_app": "shop"}
 SERVER = """redis-server --port 0 --unixsocket $PWD/s.sock --dir $PWD --save '' --appendonly no \
@@ -66,6 +70,12 @@ def test_steps_and_separator_of_the_application(tmp_path: Path) -> None:
     assert counted(tmp_path, fill, **more)["celery_queue_length/mail"] == 6
 
 
+@pytest.mark.parametrize("prefix", [None, "shop:"])
+def test_an_inventory_with_and_without_a_prefix_is_accepted(prefix: str | None, tmp_path: Path) -> None:
+    values = {} if prefix is None else {"celery_exporter_key_prefix": prefix}
+    assert inventories.faults(inventories.written(tmp_path, values)) == []
+
+
 def test_keys_with_a_prefix(tmp_path: Path) -> None:
     """As Kombu names them with global_keyprefix; what has not that prefix is another application's."""
     fill = re.sub(r"(rpush (?:\"\$\(printf )?'?)(?=mail|b:)", r"\1shop:", FILL)
@@ -113,3 +123,40 @@ def test_a_queue_s_length_is_the_larger_count(exporter: str, script: str, expect
     (tmp_path / "test.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [test]}), "utf-8")
     result = rulekit.run_promtool("test", "rules", tmp_path / "test.yml")
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_exporter_s_lines_are_those_that_dashboards_are_tried_with(tmp_path: Path) -> None:
+    """The real exporter runs the script of the reference application against a real Redis."""
+    exporter = programs.from_debian("prometheus-redis-exporter", "prometheus-redis-exporter")
+    rendered = rolekit.component("redis_exporter", tmp_path)
+    script = tmp_path / "unacked.lua"
+    script.write_text(rolekit.text(rendered, "redis_exporter/config/unacked.lua"), "utf-8")
+    wait = "until [ -e stop ]; do sleep 0.1; done"
+    text = SERVER.format(acl="monitor on nopass '~*' '&*' +@all", fill=FILL, script=script)
+    text = re.sub(r"(?m)^redis --user monitor .*$", wait, text)
+    argv = [*programs.in_image("redis", "/bin/bash", tmp_path), "-c", f"cd {tmp_path}\n{text}"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    with (
+        subprocess.Popen(argv) as server,
+        subprocess.Popen(
+            [exporter, f"-web.listen-address={place}", f"-redis.addr=unix://{tmp_path}/s.sock", f"-script={script}"],
+        ) as asked,
+    ):
+        try:
+            end = time.monotonic() + 30
+            served = ""
+            while "redis_script_values" not in served:
+                assert server.poll() is None and time.monotonic() < end, served
+                time.sleep(0.2)
+                with contextlib.suppress(OSError):
+                    served = requests.get(f"http://{place}/metrics", timeout=5).text
+        finally:
+            asked.terminate()
+            (tmp_path / "stop").touch()
+            server.wait(30)
+    kept = (rolekit.ROOT / "tests/expositions/redis-exporter-1.86.0.txt").read_text("utf-8")
+    said = re.compile(r'(?m)^redis_script_values\{filename="[^"]*",key="([^"]*)"\} [0-9]')
+    keys = [set(said.findall(text)) for text in (served, kept)]
+    assert keys[0] == keys[1] and len(keys[0]) == 4, keys
