@@ -245,7 +245,40 @@ def test_the_firewall_lets_in_what_was_asked_for(tmp_path: Path) -> None:
         "ip saddr 192.0.2.0/24 tcp dport 2222 accept", "ip6 saddr 2001:db8::/32 tcp dport 2222 accept",
         "udp dport 443 accept", "tcp dport 8000-8100 accept", "ip protocol esp accept",
     ]  # fmt: skip
-    assert lines[-3:] == ["counter drop", "}", "}"] and "priority -150" in text
+    end = lines.index("counter drop")
+    assert lines[end + 1] == "}" and "priority -150" in text
+    # What containers ask for is judged elsewhere, and goes on to Docker's rules
+    assert not [line for line in lines[end:] if line.endswith("accept")]
+
+
+def leaving(tmp_path: Path, **values: Any) -> List[str]:
+    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}}, **values)
+    return [line.strip() for line in text.partition("counter drop")[2].splitlines() if line.strip()]
+
+
+def test_containers_are_kept_from_where_providers_tell_credentials(tmp_path: Path) -> None:
+    lines = leaving(tmp_path)
+    told = [line for line in lines if line.endswith("reject")]
+    assert len(told) == 2 and "169.254.0.0/16" in told[0] and "fd00:ec2::254" in told[1]
+    assert lines.index("meta l4proto { tcp, udp } th dport 53 return") < lines.index(told[0])
+    assert [line for line in lines if "jump" in line] == [
+        f'iifname "{bridge}" jump asked' for bridge in ("docker0", "docker_gwbridge", "br-*")
+    ]
+    assert "forward" not in "".join(leaving(tmp_path, host_containers_metadata=True))
+
+
+def test_containers_reach_what_was_named_and_nothing_else(tmp_path: Path) -> None:
+    lines = leaving(tmp_path, host_egress=True, host_egress_networks=["192.0.2.0/24", "2001:db8::/32"],
+                    host_egress_ports=["53/udp", "443/tcp"], host_firewall_inside=["wg0"])  # fmt: skip
+    begin = lines.index("chain leaving {")
+    assert lines[begin + 1 : lines.index("}", begin)] == [
+        "ct state established,related accept", 'oifname "docker0" accept', 'oifname "docker_gwbridge" accept',
+        'oifname "br-*" accept', 'oifname "wg0" accept', "ip daddr 192.0.2.0/24 accept",
+        "ip6 daddr 2001:db8::/32 accept", "udp dport 53 accept", "tcp dport 443 accept", "counter reject",
+    ]  # fmt: skip
+    # Of other stacks and of what others run on the VPS nothing is filtered, unless the engine chooses the network
+    assert 'iifname "br-*" ip saddr 172.30.0.0/24 jump leaving' in lines
+    assert 'iifname "br-*" jump leaving' in leaving(tmp_path, host_egress=True, host_egress_of=[])
 
 
 def test_the_firewall_lets_in_the_other_hosts_of_the_stack_at_the_private_address_alone(tmp_path: Path) -> None:
