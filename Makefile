@@ -17,7 +17,10 @@ SUITE ?= bookworm
 # renovate: datasource=go depName=github.com/rhysd/actionlint
 ACTIONLINT := v1.7.12
 IMPORTER := galaxy-importer==0.4.44
-.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed upgrade sanity importable clean-room bench release release-notes site site-look workflows docs clean
+SBOM := cyclonedx-bom==7.5.0
+# The application's image, of which `make sbom` tells what is in it; built from app/ where none is named
+IMAGE ?=
+.PHONY: help venv environments unit-tools lock engine images demo demo-down check test lint unit app-test molecule cores component collection installed upgrade sanity importable clean-room bench sbom release release-notes site site-look workflows docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
@@ -90,6 +93,12 @@ importable: $(VENV) ## what Galaxy's importer says of the collection; it is inst
 	@cd build/importer && PATH="$$PWD/bin:$$PATH" GALAXY_IMPORTER_CONFIG=$(CURDIR)/scripts/importable.cfg \
 	  bin/python -m galaxy_importer.main tarball/*.tar.gz >importer.log 2>&1 || { tail -20 importer.log; exit 1; }
 	@grep -iE 'warning|error|successfully' build/importer/importer.log
+
+sbom: $(VENV) engine ## build/sbom.cdx.json: what the application's image holds, as CycloneDX; IMAGE=... another one
+	@rm -rf build/cyclonedx && uv venv --quiet build/cyclonedx
+	@uv pip install --quiet --python build/cyclonedx/bin/python $(SBOM)
+	@[ -n '$(IMAGE)' ] || docker build --quiet --tag landfall/app:sbom app >/dev/null
+	@python scripts/sbom.py '$(or $(IMAGE),landfall/app:sbom)' --tool build/cyclonedx/bin/cyclonedx-py
 
 bench: $(VENV) engine ## measure docs/benchmarks.md anew (half an hour), or ARGS='--parts unchanged,change --runs 3 --keep'
 	PYTHONPATH=molecule python -m testbed.bench $(ARGS)
