@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,69 @@ def test_a_command_that_refuses_fails_the_reload_with_its_words(monkeypatch: pyt
     monkeypatch.setattr(applying, "RELOAD_PATIENCE", 0.3)
     with pytest.raises(Unproven, match="reload of caddy failed: exit code 1: adapting config: line 3"):
         applying.reload_component(Reloading(1), RELOAD, "landfall", ["caddy"])  # type: ignore[arg-type]  # a stand-in
+
+
+class Signalled:
+    """A program that tells by metrics what came of its signal: each signal ends as the next of ``outcomes`` says."""
+
+    def __init__(self, *outcomes: bool, at: float = 100.0, well: bool = True) -> None:
+        self.outcomes, self.at, self.well, self.pending, self.asked = list(outcomes), at, well, 0, 0
+
+    def kill(self, _name: str, signal: str) -> None:
+        """Begin, and be done after two more looks."""
+        assert signal == "SIGHUP"
+        self.pending = 2
+
+    def fetch(self, _url: str) -> tuple[int, str]:
+        """Answer with metrics."""
+        self.asked += 1
+        self.pending -= 1
+        if self.pending == 0:
+            self.well = self.outcomes.pop(0)
+            self.at += 5 if self.well else 0
+        return 200, f"last_at {self.at}\nlast_well {int(self.well)}\n"
+
+    def logs(self, _name: str, _lines: int) -> str:
+        """The end of its log."""
+        return 'level=INFO msg=Loading\nlevel=ERROR msg="loading groups failed" err="x.yml: bad"\nlevel=INFO msg=on'
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> Callable[[Signalled], None]:
+    seen = {"port": 9090, "path": "/metrics", "at": "last_at", "well": "last_well"}
+    monkeypatch.setattr(applying, "address", lambda *_arguments: "192.0.2.1")
+
+    def reload(program: Signalled) -> None:
+        monkeypatch.setattr(applying, "fetch", program.fetch)
+        meta = {"reload": {"signal": "SIGHUP", "success": seen}}
+        applying.reload_component(program, meta, "landfall", ["prometheus"])  # type: ignore[arg-type]  # a stand-in
+
+    return reload
+
+
+def test_a_signal_counts_once_its_program_has_taken_it_in(signals: Callable[[Signalled], None]) -> None:
+    program = Signalled(True)
+    signals(program)
+    assert (program.at, program.asked) == (105.0, 3)
+    signals(Signalled(True, well=False))
+
+
+def test_a_signal_that_is_refused_fails_with_what_the_program_said(
+    signals: Callable[[Signalled], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unproven, match=r'reload of prometheus was refused: level=ERROR .*err="x.yml: bad"$'):
+        signals(Signalled(False))
+    monkeypatch.setattr(applying, "SAME_REFUSAL", 0.3)
+    with pytest.raises(Unproven, match="was refused"):  # as it did before
+        signals(Signalled(False, well=False))
+
+
+def test_a_program_that_does_not_listen_yet_gets_no_signal(
+    signals: Callable[[Signalled], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Signalled(True)
+    monkeypatch.setattr(applying, "RELOAD_PATIENCE", 0.3)
+    monkeypatch.setattr(program, "fetch", lambda _url: (200, "nothing yet"))
+    with pytest.raises(Unproven, match="tells neither last_at nor last_well"):
+        signals(program)
+    assert program.pending == 0

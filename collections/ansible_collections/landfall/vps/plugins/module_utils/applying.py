@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Any, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import (
     compose,
@@ -22,11 +23,16 @@ from ansible_collections.landfall.vps.plugins.module_utils.probe import (
     Unproven,
     address,
     fetch,
+    metric_value,
     prove,
+    tail,
 )
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
 
 RELOAD_PATIENCE = 30.0  # seconds
+SAME_REFUSAL = 10.0  # seconds
+_ONE_AT_A_TIME = threading.Lock()
+"""So that nobody takes what came of another's signal for that of his own."""
 
 
 def applied(containers: Mapping[str, Mapping[str, Any]], docker: Docker) -> Dict[str, Any]:
@@ -53,12 +59,50 @@ def _ask_to_reload(docker: Docker, spec: Mapping[str, Any], container: str, netw
     return "{0} {1}".format(status, text.strip()[:1000]) if status >= 300 else ""
 
 
+def _came(docker: Docker, seen: Mapping[str, Any], container: str, network: str) -> Tuple[float, bool]:
+    """When a program took in its files the last time (its own clock), and whether its last try succeeded."""
+    url = "http://{0}:{1}{2}".format(address(docker, container, network), seen["port"], seen["path"])
+    text = fetch(url)[1]
+    at, well = metric_value(text, seen["at"]), metric_value(text, seen["well"])
+    if at is None or well is None:
+        raise Unproven("{0} tells neither {1} nor {2}".format(url, seen["at"], seen["well"]))
+    return at, well == 1
+
+
+def _signalled(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> None:
+    """Send the signal; where its metrics tell what came of it, wait for that. Raises Unproven with what it said."""
+    seen, before = spec.get("success"), (0.0, True)
+    deadline = time.monotonic() + RELOAD_PATIENCE
+    while seen:
+        try:
+            before = _came(docker, seen, container, network)
+            break
+        except Unproven:
+            # It may have been started a moment ago, and the signal would end it before it listens
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+    docker.kill(container, spec["signal"])
+    sent = time.monotonic()
+    while seen:
+        at, well = _came(docker, seen, container, network)
+        if at > before[0]:
+            return
+        waited = time.monotonic() - sent
+        # One that refused before says the same when it refuses again
+        if (not well and (before[1] or waited > SAME_REFUSAL)) or waited > RELOAD_PATIENCE:
+            lines = [line for line in docker.logs(container, 20).splitlines() if "error" in line.lower()]
+            raise Unproven("reload of {0} was refused: {1}".format(container, tail("\n".join(lines[-4:]), 1500)))
+        time.sleep(0.1)
+
+
 def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, containers: List[str]) -> None:
     """Make a running program take in its files. Raises Unproven when it refuses, or answers nobody for 30 s."""
     spec = dict(meta.get("reload") or {})
     container = spec.get("service") or containers[0]
     if spec.get("signal"):
-        docker.kill(container, spec["signal"])
+        with _ONE_AT_A_TIME:
+            _signalled(docker, spec, container, network)
         return
     deadline = time.monotonic() + RELOAD_PATIENCE
     while True:

@@ -28,6 +28,7 @@ class Reload:
     host: Optional[str] = None
     service: Optional[str] = None
     signal: Optional[str] = None
+    success: Dict[str, Any] = field(default_factory=dict)
     exec: Optional[List[str]] = None
     files: List[str] = field(default_factory=lambda: ["config/*"])
 

@@ -109,6 +109,12 @@ options:
       signal:
         description: Signal to send instead of a POST.
         type: str
+      success:
+        description: >-
+          How the program tells what came of the signal: C(port) and C(path) of its metrics, C(at), the metric with the
+          time of the last success, and C(well), that which is 1 after one. Without it nobody waits.
+        type: dict
+        default: {}
       exec:
         description: Command inside the container instead of a POST; it failed if its exit code is not 0.
         type: list
