@@ -24,7 +24,10 @@ services:
     env_file: [.envs/django, .envs/postgres]
     depends_on: [postgres, redis]
     command: /start
-  postgres: {image: "postgres:17", env_file: .envs/postgres, command: "postgres -c max_connections=80"}
+  postgres:
+    image: postgres:17
+    env_file: .envs/postgres
+    command: postgres -c max_connections=800 -c fsync=off -c effective_io_concurrency=2
   redis: {image: "redis:7.2"}
   traefik: {build: {context: ., dockerfile: docker/traefik/Dockerfile}, ports: ["80:80"]}
   worker: {<<: *django, image: cookies_worker, command: /start-worker}
@@ -65,7 +68,9 @@ def test_scripts_of_the_image_a_file_of_traefik_and_a_user_in_capitals(tmp_path:
     assert found["postgres_databases"] == [{"name": "cookies", "owner": "xkqzrt"}]
     assert found["postgres_users"][0]["name"] == "xkqzrt" == django["environment"]["POSTGRES_USER"]
     assert "XkQzRt is called xkqzrt here" in notes(folder, "Changed on the way")
-    assert found["postgres_max_connections"] == 80 and "postgres_settings" not in found
+    assert found["postgres_settings"] == {"effective_io_concurrency": "2"}
+    assert "max_connections=800: it is postgres_max_connections here" in notes(folder, "Changed on the way")
+    assert "fsync=off was left out: a power cut" in notes(folder, "Left out")
     assert found["celery_workers"] == [{"name": "worker", "arguments": ["--pool=solo"]}], "ENV of the image"
     assert found["celery_exporter_broker_url"].endswith("@redis:6379/3"), "an application with one URL for all"
 

@@ -19,6 +19,9 @@ URL = re.compile(
 HOSTS = re.compile(r"HOST|SERVER|ADDR|REDIS|BROKER|CACHE|DB|PG|SQL|ENDPOINT|URL")
 NEWEST = 17
 """The major version of PostgreSQL of roles/postgres."""
+ITS_OWN = ("shared_preload_libraries", "max_connections")
+UNSAFE = ("fsync", "full_page_writes")
+"""Settings that the role refuses, as a test's database may have them."""
 OWN = "postgres"
 """The superuser and a database of the server's own, which an application cannot have."""
 
@@ -94,10 +97,15 @@ def postgres(
                 "extensions in postgres_databases and postgres_users",
             )
     settings = re.findall(r"-c\s*([a-z_.]+)=(\S+)", " ".join(service.get("command") or []))
-    own = {key: value for key, value in settings if key not in ("shared_preload_libraries", "max_connections")}
+    own = {key: value for key, value in settings if key not in (*ITS_OWN, *UNSAFE)}
     values.update({"postgres_settings": own} if own else {})
-    most = dict(settings).get("max_connections", "")
-    values.update({"postgres_max_connections": int(most)} if most.isdigit() else {})
+    for key, value in settings:
+        if key in UNSAFE:
+            told = f"{key}={value} was left out: a power cut would destroy the data"
+            notes.add("left", project.line(name, "command"), name, told)
+        elif key == "max_connections":
+            told = f"{key}={value}: it is postgres_max_connections here, which the profile sets; raise it if need be"
+            notes.add("changed", project.line(name, "command"), name, told)
     notes.add(
         "changed",
         project.where.get((name,), ""),
