@@ -109,8 +109,9 @@ def test_a_key_is_what_was_made_or_read_in_this_run_or_else_what_was_known() -> 
 
 def variables(tmp_path: Path, read: dict[str, str], before: str = "", **more: Any) -> dict[str, Any]:
     """What the play knows on the host web once these hosts were read, each with its public key."""
-    states = {name: session.as_fact({"texts": {f"{HOME}/public": key} if key else {}}) for name, key in read.items()}
-    own = {"texts": {f"{HOME}/network.json": before, f"{HOME}/public": read.get("web", "")}, "files": {
+    public = f"{HOME}/public"
+    states = {name: session.as_fact({"texts": {public: key + "\n"} if key else {}}) for name, key in read.items()}
+    own = {"texts": {f"{HOME}/network.json": before, public: read.get("web", "") + "\n"}, "files": {
         f"{HOME}/network.json": hashlib.sha256(before.encode()).hexdigest() + ":0644"}}  # fmt: skip
     states["web"] = session.as_fact(own)
     names = ["web", "data", "watch"]
