@@ -67,9 +67,7 @@ MORE = (
 
 def address_of(name: str) -> str:
     """Return the address at which visitors reach a VPS."""
-    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
-    argv = ["docker", "inspect", "--format", form, vps.container_of(name)]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()[0]
+    return vps.address_of(vps.container_of(name))
 
 
 @contextmanager

@@ -106,6 +106,12 @@ def create(name: str, container: str, image: str, port: int = 0) -> str:
     return run("docker", "create", "--name", container, "--hostname", name, *labels(name), *options, image)
 
 
+def address_of(container: str) -> str:
+    """Return the address at which others on this machine reach a VPS."""
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+    return run("docker", "inspect", "--format", form, container).split()[0]
+
+
 def wait_until_booted(container: str) -> None:
     """Wait until systemd of a server is through. Raises TestbedError with what it waits for after BOOT_TIMEOUT."""
     deadline = time.monotonic() + BOOT_TIMEOUT
@@ -192,6 +198,8 @@ def up(name: str, image: str, images: dict[str, str] | None, container: str = ""
     (HOME / name).mkdir(parents=True)
     (HOME / name / "container").write_text(container)
     (HOME / name / "port").write_text(str(port))
+    # Where other VPSs of this machine reach it
+    (HOME / name / "address").write_text(address_of(container))
     wait_until_booted(container)
     run("docker", "exec", "--interactive", "--user", USER, container, "sh", "-c",
         "umask 077; cat >~/.ssh/authorized_keys", stdin=KEY.with_suffix(".pub").read_bytes())  # fmt: skip
