@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple
 
 import pytest
 import yaml
-from ansible_collections.landfall.vps.plugins.module_utils import converge, model, plan, shapes, spec
+from ansible_collections.landfall.vps.plugins.module_utils import applying, model, plan, shapes, spec
 
 PLUGINS = Path(__file__).resolve().parents[2] / "collections/ansible_collections/landfall/vps/plugins"
 PLACE = "ansible_collections.landfall.vps.plugins"
@@ -112,7 +112,7 @@ def test_a_field_that_nobody_reads_or_documents_is_found() -> None:
 def test_what_is_recorded_is_what_the_model_says() -> None:
     desired = plan.Desired("redis", True, {}, {"redis": plan.Container("redis", "redis:8")}, (), {})
     docker: Any = SimpleNamespace(containers=dict, images=dict)
-    written = set(converge.record_of(desired, docker, "ops@desk", proven=True)) | {"format", "start"}
+    written = set(applying.record_of(desired, docker, "ops@desk", proven=True)) | {"format", "start"}
     assert written == {one.name for one in dataclasses.fields(model.Record)}
     asked = {key.rstrip("?") for key in shapes.RECORD}
     assert asked < {one.name for one in dataclasses.fields(model.Record)}

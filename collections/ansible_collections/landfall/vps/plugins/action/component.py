@@ -9,9 +9,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    ahead,
     hooks,
     keeper,
     neighbouring,
@@ -80,8 +82,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         self, several: Sequence[Planned], state: Dict[str, Any], task_vars: Dict[str, Any], result: Dict[str, Any]
     ) -> None:
         """Make one trip for the components of a task and add what came of each to the task's result."""
+        company: List[ahead.Companion] = []
+        answers = {} if self._task.check_mode else ahead.taken(several, state)
         try:
-            answers = self._trip(several, state, task_vars)
+            if not answers:
+                if not self._task.check_mode:
+                    company += ahead.companions(self, several, task_vars, state)
+                answers = self._trip(several, company, state, task_vars)
         finally:
             seam.forget_files(self)
         if self.warned:
@@ -94,12 +101,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             together(result, {**answer, "diff": shortened(answer.get("diff") or [], limit)})
             done += [] if answer.get("failed") else [one]
         if len(several) > 1:
-            result["components"] = {name: answer.get("action") for name, answer in answers.items()}
+            result["components"] = {one.name: answers.get(one.name, {}).get("action") for one in several}
         if not self._task.check_mode and done:
-            stale_now = sorted({*state.get("stale", []), *(one.name for one in done)})
+            well = [one.planned for one in company if not answers.get(one.planned.name, {"failed": True}).get("failed")]
+            stale_now = sorted({*state.get("stale", []), *(one.name for one in [*done, *well])})
             # The next component may have an image of the same context, which is then not sent again
             images = {image: {"id": "", "labels": {}} for one in done for image in one.plan.missing_images}
-            now = {**state, "stale": stale_now, "images": {**state["images"], **images}}
+            left = ahead.kept(several, company, answers, state)
+            now = {**state, "stale": stale_now, "images": {**state["images"], **images}, ahead.FACT: left}
             result.update(ansible_facts=session.as_fact(now), _ansible_verbose_override=True)
 
     def _role_path(self, task_vars: Mapping[str, Any]) -> str:
@@ -127,16 +136,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         return str(self._templar.template(task_vars.get("landfall_root", "/opt/landfall")))
 
     def _trip(
-        self, several: Sequence[Planned], state: Dict[str, Any], task_vars: Dict[str, Any]
+        self,
+        several: Sequence[Planned],
+        company: Sequence[ahead.Companion],
+        state: Dict[str, Any],
+        task_vars: Dict[str, Any],
     ) -> Dict[str, Dict[str, Any]]:
-        """What became of each component, by name."""
-        requests = [self._request(one, state, task_vars) for one in several]
+        """What became of each component, by name; of ``company`` only up to the first that failed."""
+        requests = [self._request(one, state, self._templar, task_vars) for one in several]
         release = state.get("release") or releasing.choose(several, state, str(task_vars.get("inventory_dir") or ""))[0]
         told = releasing.request(release, several)
         requests = [{**one, "release": told} for one in requests] if told else requests
         if not self._task.check_mode:
             images = self._send_images(several, state, task_vars)
             requests = [{**request, **images} for request in requests]
+        others = [self._request(one.planned, state, one.templar, one.values) for one in company]
+        requests += [{**request, "ahead": True} for request in others]
         python = interpreter(task_vars, self)
         if told and release and not self._task.check_mode:
             self._before(release, state, task_vars)
@@ -161,14 +176,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             raise AnsibleActionFail("{0}; nothing was changed".format(error)) from error
         state["hooked"] = True
 
-    def _request(self, one: Planned, state: Mapping[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
-        desired, whole = one.rendered.desired, stack_of(self._templar, task_vars)
+    def _request(
+        self, one: Planned, state: Mapping[str, Any], templar: Templar, values: Mapping[str, Any]
+    ) -> Dict[str, Any]:
+        desired, whole = one.rendered.desired, stack_of(templar, values)
+        purge = bool(templar.template(values.get("landfall_purge_volumes", False)))
         return {
-            "root": self._root(task_vars),
+            "root": str(templar.template(values.get("landfall_root", "/opt/landfall"))),
             "network": whole.network_request(),
             "claim": dict(one.claim),
             "keep_volumes": whole.keep_volumes,
-            "purge": bool(self._variable("landfall_purge_volumes", task_vars, False)),
+            "purge": purge,
             "run": session.run_id(),
             "who": session.who(),
             "holder": session.holder(),

@@ -47,6 +47,23 @@ def applied(containers: Mapping[str, Mapping[str, Any]], docker: Docker) -> Dict
     }
 
 
+def record_of(desired: planning.Desired, docker: Docker, who: str, proven: bool) -> Dict[str, Any]:
+    """What later runs, ``verify`` and an operator need to know of what was applied."""
+    containers = {name: {"service": c.service, "image": c.image} for name, c in desired.containers.items()}
+    return {
+        "name": desired.name,
+        "group": planning.group_of(desired.name, {"meta": desired.meta}),
+        "digest": desired.digest,
+        "files": dict(desired.files),
+        **applied(containers, docker),
+        "reload_files": list(desired.reload_files),
+        "meta": dict(desired.meta),
+        "proven": proven,
+        "at": time.time(),
+        "by": who,
+    }
+
+
 def _ask_to_reload(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> str:
     """Ask once; return what it said when it refused, otherwise an empty string. Raises Unproven when nobody answers."""
     if spec.get("exec"):

@@ -7,8 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import (
     compose,
@@ -26,12 +26,12 @@ from ansible_collections.landfall.vps.plugins.module_utils import (
 from ansible_collections.landfall.vps.plugins.module_utils import journal as journals
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.applying import (
-    applied,
     carry_out,
     commit,
     make_drop_in_folders,
     project_of,
     prove_record,
+    record_of,
     reload_component,
     tell_receivers,
 )
@@ -59,6 +59,8 @@ DOING = {
     "undo": "going back to what was there",
 }
 """What is done in each phase."""
+CHECKS_AT_ONCE = 4
+"""Each checker is a container of its own and most of its time is Docker's, so some run side by side."""
 
 
 class Failed(Exception):
@@ -88,6 +90,8 @@ class Converger:
         self.seconds: Dict[str, float] = {}
         self.notes: List[str] = []
         self.staged = ""
+        self.early: Optional[Future[List[str]]] = None
+        """Its own checks, where they began before its turn; what they read is staged."""
         self.provided = {} if provided is None else provided
         """Why an image could not be had, of those that another component of this trip has asked for, or nothing."""
 
@@ -177,8 +181,7 @@ class Converger:
         own = plan.up or any(owns(self.desired.name, path) for path in plan.files)
         # What a start reads anyway is checked with all the rest that it reads
         apart = {path: kind for path, kind in plan.files.items() if not (plan.up and self._receives(path))}
-        # Each checker is a container of its own and most of its time is Docker's, so they run side by side
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        with ThreadPoolExecutor(max_workers=CHECKS_AT_ONCE) as pool:
             jobs = compose.drop_in_checks(self.desired.name, self.staged, apart, known, images)
             if plan.up:
                 services = {name: c.service for name, c in self.desired.containers.items()}
@@ -194,17 +197,46 @@ class Converger:
                     known,
                     images,
                 )
-            if own:
-                jobs += compose.component_checks(
-                    self.desired.name,
-                    self.staged,
-                    self.root,
-                    self.meta.get("check") or [],
-                    int(self.meta["uid"]),
-                    images,
-                    self.docker.volumes(),
-                )
+            if own and self.early is None:
+                jobs += self._own_checks(images, self.docker.volumes())
             self.notes += [note for note in pool.map(lambda job: job(), jobs) if note]
+        if own and self.early is not None:
+            self.notes += self.early.result()
+
+    def _own_checks(self, images: Mapping[str, Any], volumes: Iterable[str]) -> List[compose.Check]:
+        checks, uid = self.meta.get("check") or [], int(self.meta["uid"])
+        return compose.component_checks(self.desired.name, self.staged, self.root, checks, uid, images, volumes)
+
+    def check_early(self, pool: Executor) -> None:
+        """Begin the checks of a component that is new and whose files nobody else brings; the caller holds the lock.
+
+        Raises OSError or DockerError, with nothing begun.
+        """
+        plan = planning.plan(self.desired, self.actual())
+        apart = self.store.record() is None and plan.action == planning.CREATED and not plan.missing_images
+        if not apart or not self.meta.get("check") or self.meta.get("drop_ins"):
+            return
+        self.store.prepare()
+        images, volumes = self.docker.images(), list(self.docker.volumes())
+        self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)
+        self._timed("stage", self._stage)
+
+        def check() -> List[str]:
+            return [note for note in (job() for job in self._own_checks(images, volumes)) if note]
+
+        self.early = pool.submit(check)
+
+    def leave_early(self) -> None:
+        """Remove what was staged for a turn that did not come."""
+        if self.early is not None and not self.early.cancel():
+            wait([self.early])
+        self.early = None
+        self._unstage()
+
+    def _unstage(self) -> None:
+        if self.staged:
+            shutil.rmtree(self.staged, ignore_errors=True)
+            self.staged = ""
 
     def _receives(self, path: str) -> bool:
         folders = ["{0}/{1}".format(self.desired.name, folder) for folder in self.meta.get("drop_ins") or {}]
@@ -222,7 +254,7 @@ class Converger:
             self._timed("stage", self._stage)
             self._timed("check", lambda: self._check(plan))
         finally:
-            shutil.rmtree(self.staged, ignore_errors=True)
+            self._unstage()
 
     def converge(self, plan: planning.Plan) -> None:
         """Do what ``plan`` says; the caller holds the lock. Raises Refused, Failed, CommandFailed or OSError."""
@@ -232,20 +264,20 @@ class Converger:
             return
         # What earlier trips placed may have what it needs by now, and checkers take their time
         start_ahead(self.root, self.docker)
-        self.staged = ""
         try:
             if plan.missing_images:
                 self.lock.doing("{0}: {1}".format(self.desired.name, DOING["images"]))
             self._timed("images", lambda: self._images(plan))
             self.lock.doing("{0}: checking the new files".format(self.desired.name))
-            self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)
-            self._timed("stage", self._stage)
+            if self.early is None:
+                self._unstage()
+                self.staged = tempfile.mkdtemp(prefix="staged-", dir=self.store.state)
+                self._timed("stage", self._stage)
             self._timed("check", lambda: self._check(plan))
             self.lock.doing("{0}: {1}".format(self.desired.name, plan.action))
             self._swap_apply_prove(plan)
         finally:
-            if self.staged:
-                shutil.rmtree(self.staged, ignore_errors=True)
+            self._unstage()
 
     def _remove(self, plan: planning.Plan) -> None:
         """Take the containers down, then the files away. Where the engine refuses, all files stay."""
@@ -366,20 +398,3 @@ def desired_from(value: Mapping[str, Any]) -> planning.Desired:
     return planning.Desired(
         value["name"], value["present"], value["files"], containers, tuple(value["reload_files"]), value["meta"]
     )
-
-
-def record_of(desired: planning.Desired, docker: Docker, who: str, proven: bool) -> Dict[str, Any]:
-    """What later runs, ``verify`` and an operator need to know of what was applied."""
-    containers = {name: {"service": c.service, "image": c.image} for name, c in desired.containers.items()}
-    return {
-        "name": desired.name,
-        "group": planning.group_of(desired.name, {"meta": desired.meta}),
-        "digest": desired.digest,
-        "files": dict(desired.files),
-        **applied(containers, docker),
-        "reload_files": list(desired.reload_files),
-        "meta": dict(desired.meta),
-        "proven": proven,
-        "at": time.time(),
-        "by": who,
-    }

@@ -7,7 +7,14 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set
 
-from ansible_collections.landfall.vps.plugins.module_utils import audit, going_back, handover, release_list, releases
+from ansible_collections.landfall.vps.plugins.module_utils import (
+    ahead,
+    audit,
+    going_back,
+    handover,
+    release_list,
+    releases,
+)
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.compose import Refused
 from ansible_collections.landfall.vps.plugins.module_utils.converge import Converger, Failed
@@ -26,7 +33,8 @@ def components(requests: Sequence[Mapping[str, Any]], check_mode: bool, with_dif
     """Bring components to what ``requests`` say, one after another, each whatever becomes of the others.
 
     Returns ``{components}``, name to an Ansible result. An image is provided once. A component that another one could
-    not leave (``handover``) stays as it is.
+    not leave (``handover``) stays as it is. With requests that are ``ahead``, whose tasks come later in the play, what
+    comes after one that fails is not begun, and has no result.
     """
     outcomes: Dict[str, Dict[str, Any]] = {}
     provided: Dict[str, str] = {}
@@ -37,7 +45,9 @@ def components(requests: Sequence[Mapping[str, Any]], check_mode: bool, with_dif
         return {"components": {name: {**_result(), "failed": True, "msg": msg}}}
     kept: Dict[str, Set[str]] = {}
     began = False
-    for request in requests:
+    if not check_mode and any(request.get("ahead") for request in requests):
+        outcomes = _in_turn(requests, with_diff)
+    for request in requests if not outcomes else []:
         desired, root = request["desired"], str(request["root"])
         name, group = desired["name"], planning.group_of(desired["name"], {"meta": desired["meta"]})
         before = handover.predecessor(read_records(root), name, group, desired["containers"])
@@ -63,6 +73,40 @@ def components(requests: Sequence[Mapping[str, Any]], check_mode: bool, with_dif
         if any(result.get("failed") for result in outcomes.values()):
             _give_back(Converger(requests[0]))
     return answer
+
+
+def _in_turn(requests: Sequence[Mapping[str, Any]], with_diff: bool) -> Dict[str, Dict[str, Any]]:
+    """Bring new components to what ``requests`` say, up to the first that fails; their checkers run side by side."""
+    os.umask(UMASK)
+    outcomes: Dict[str, Dict[str, Any]] = {}
+    workers = [Converger(request) for request in requests]
+    first = workers[0]
+    try:
+        with first.lock.held("checking what is new", bool(requests[0].get("resumed"))):
+            _refuse_bad_records(first.root)
+            first.notes += recover(first.root, first.docker, first.network)
+            with ahead.checked(workers):
+                for request, worker in zip(requests, workers):
+                    worker.lock, name = first.lock, worker.desired.name
+                    outcomes[name] = _one({**request, "together": True}, False, with_diff, worker=worker)
+                    if outcomes[name].get("failed"):
+                        break
+    except (Refused, Locked, *Troubles) as error:
+        name = first.desired.name
+        outcomes.setdefault(name, _result()).update(_not_begun(first, error))
+    return outcomes
+
+
+def _not_begun(worker: Converger, error: Exception) -> Dict[str, Any]:
+    """What is told of a component that was refused; others of this run may have been changed before it."""
+    form = "{0}: {1}; of {0} nothing was changed"
+    told = {
+        "failed": True,
+        "changed": False,
+        "action": planning.NONE,
+        "msg": form.format(worker.desired.name, in_words(error)),
+    }
+    return {**told, "busy": True} if isinstance(error, Locked) else told
 
 
 def _begin(requests: Sequence[Mapping[str, Any]]) -> str:
@@ -203,10 +247,14 @@ def go_back(request: Mapping[str, Any], check_mode: bool, with_diff: bool) -> Di
 
 
 def _one(
-    request: Mapping[str, Any], check_mode: bool, with_diff: bool, provided: Optional[Dict[str, str]] = None
+    request: Mapping[str, Any],
+    check_mode: bool,
+    with_diff: bool,
+    provided: Optional[Dict[str, str]] = None,
+    worker: Optional[Converger] = None,
 ) -> Dict[str, Any]:
     os.umask(UMASK)
-    worker = Converger(request, provided=provided)
+    worker = worker or Converger(request, provided=provided)
     result = {**_result(), "notes": worker.notes, "seconds": worker.seconds}
     try:
         if check_mode:
@@ -223,12 +271,7 @@ def _one(
         result.update(action=planning.ROLLED_BACK, undone=error.undone, logs=error.logs)
         result.update(failed=True, msg="{0}: {1}".format(worker.desired.name, error.reason))
     except (Refused, Locked, *Troubles) as error:
-        result.update(changed=False, action=planning.NONE)
-        # Others of this run may have been changed before it
-        form = "{0}: {1}; of {0} nothing was changed"
-        result.update(failed=True, msg=form.format(worker.desired.name, in_words(error)))
-        if isinstance(error, Locked):
-            result["busy"] = True
+        result.update(_not_begun(worker, error))
     return result
 
 

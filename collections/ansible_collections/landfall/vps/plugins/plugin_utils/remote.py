@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import (
+    ahead,
     ailing,
     applying,
     audit,
@@ -134,6 +135,7 @@ CHANGE = (
     dashboards,
     converge,
     going_back,
+    ahead,
     trip,
 )
 HISTORY = (
@@ -154,8 +156,8 @@ HISTORY = (
     history,
 )
 DEPLOYER = (*CHANGE, history, pushing, deployer)
-SINGLE = (*CHANGE[:-4], single)
-DROP = (*CHANGE[:-4], dropping)
+SINGLE = (*CHANGE[:-5], single)
+DROP = (*CHANGE[:-5], dropping)
 """The files of a program, each after those that it imports; the last one holds the function that is called."""
 LOADED = """
 import json, sys, types

@@ -11,7 +11,7 @@ import os
 import shlex
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible import constants
+from ansible import constants, context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
@@ -24,6 +24,10 @@ PROGRAM = COLLECTION + "program"
 _COMPILED: Dict[Any, Any] = {}
 _COMPILING: Dict[type, type] = {}
 _PLUGINS: Dict[str, Any] = {}
+_RUNS = (
+    *("connection", "remote_user", "port", "become", "become_user", "become_method", "become_exe", "become_flags"),
+    *("environment", "check_mode", "diff", "no_log", "timeout", "debugger", "any_errors_fatal"),
+)
 Place = Tuple[str, int, int]
 """(file, line, column), both from 1"""
 
@@ -212,9 +216,13 @@ def meta_of(task: PlayTask) -> str:
 
 
 def variables_of(
-    action: ActionBase, task: PlayTask, task_vars: Mapping[str, Any], facts: Mapping[str, Any], of: str = ""
+    action: ActionBase,
+    task: Optional[PlayTask],
+    task_vars: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    of: str = "",
 ) -> Optional[Dict[str, Any]]:
-    """The variables that a later task of this play will have, with ``facts`` beside those that are known.
+    """The variables that a later task of this play will have, or this one has, with ``facts`` beside those known.
 
     ``of`` names another host whose they are. Without: None, and nobody plans what comes later.
     """
@@ -224,7 +232,7 @@ def variables_of(
         known = ("ansible_play_hosts", "ansible_play_hosts_all")
         hosts, all_hosts = (list(task_vars.get(name) or []) for name in known)
         values: Dict[str, Any] = manager.get_vars(
-            play=own.get_play(), host=host, task=task.raw, _hosts=hosts, _hosts_all=all_hosts
+            play=own.get_play(), host=host, task=task.raw if task else own, _hosts=hosts, _hosts_all=all_hosts
         )
     except (AttributeError, TypeError, KeyError):
         return None
@@ -235,6 +243,24 @@ def variables_of(
 def holds(templar: Templar, task: PlayTask) -> bool:
     """Whether the conditions of a task (``when``) are true with the variables of ``templar``. Raises AnsibleError."""
     return all(templar.evaluate_conditional(condition) for condition in task.raw.when)
+
+
+def runs_alike(action: ActionBase, task: PlayTask) -> bool:
+    """Whether a later task runs as this one does, and nobody is asked and no other host looked at before it.
+
+    Without: False, and each task makes a trip of its own.
+    """
+    try:
+        own = action._task
+        asked = context.CLIARGS.get("step") or own.any_errors_fatal or own.get_play().max_fail_percentage is not None
+        return not asked and all(_said(getattr(task.raw, n)) == _said(getattr(own, n)) for n in _RUNS)
+    except (AttributeError, AnsibleError):
+        return False
+
+
+def _said(value: Any) -> Any:
+    """A setting of a task, in one form whether or not Ansible has validated it already; None where nothing is said."""
+    return ([item for item in value if item] if isinstance(value, list) else value) or None
 
 
 def run_tags(task_vars: Mapping[str, Any]) -> List[str]:
