@@ -26,11 +26,12 @@ FOLDER = IMAGES / "cores"
 VPS = "molecule-cores"
 # What depends on Ansible's version: the seam, what stands on it, whole runs, and the templates of all roles. The engine
 # on the VPS knows no Ansible, and values are judged by plain functions.
-TESTS = ("engine/test_checks.py", "engine/test_compiled_once.py", "engine/test_declared.py", "engine/test_deployer.py",
-         "engine/test_hooks.py", "engine/test_hooks_rollback.py", "engine/test_model.py", "engine/test_new_files.py",
-         "engine/test_progress.py", "engine/test_refusals.py", "engine/test_releasing.py", "engine/test_remote.py",
-         "engine/test_rotating.py", "engine/test_seam.py", "engine/test_secrets.py", "engine/test_session.py",
-         "test_secrets_runs.py", "test_shared_trips.py", "test_templates.py")  # fmt: skip
+TESTS = ("engine/test_checks.py", "engine/test_compiled_once.py", "engine/test_declared.py",
+         "engine/test_deployer.py", "engine/test_halves.py", "engine/test_hooks.py", "engine/test_hooks_rollback.py",
+         "engine/test_model.py", "engine/test_new_files.py", "engine/test_progress.py", "engine/test_refusals.py",
+         "engine/test_releasing.py", "engine/test_remote.py", "engine/test_rotating.py", "engine/test_seam.py",
+         "engine/test_secrets.py", "engine/test_session.py", "test_secrets_runs.py", "test_shared_trips.py",
+         "test_templates.py")  # fmt: skip
 PYTEST = "-q --no-header -p no:cacheprovider -n 2"
 PREPARE = (
     "export HOME=/tmp/home PATH=/cores/{core}/bin:$PATH PYTHONDONTWRITEBYTECODE=1 ANSIBLE_NOCOLOR=1 && mkdir -p $HOME"

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
-from ansible_collections.landfall.vps.plugins.plugin_utils import foresight, seam, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import foresight, neighbouring, seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanError, Planned, plan_task
 
 FACT = "ahead"
@@ -50,6 +50,7 @@ def companions(
     """
     found = seam.play_tasks(action, task_vars) if all(is_new(one) for one in several) else None
     names = {one.name for one in several}
+    elsewhere = neighbouring.renderer(action, task_vars)
     mine = seam.variables_of(action, None, task_vars, {}) or {}
     for task in found[1] if found else []:
         meta = seam.meta_of(task)
@@ -65,7 +66,7 @@ def companions(
             alike = seam.runs_alike(action, task) and all(values.get(n) == mine.get(n) for n in REACHED_BY)
             if task.action != foresight.COMPONENT or task.peculiar or not alike:
                 return
-            planned = plan_task(templar, templar.template(task.args), task.role, known, state)
+            planned = plan_task(templar, templar.template(task.args), task.role, known, state, elsewhere)
         except (PlanError, AnsibleError):  # its own task tells why
             return
         changed = [one for one in planned if one.plan.changed]

@@ -12,6 +12,7 @@ from ansible_collections.landfall.vps.plugins.module_utils import rotation, swit
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
 from ansible_collections.landfall.vps.plugins.module_utils.verify import table
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
+    halves,
     neighbouring,
     others,
     placement,
@@ -70,6 +71,18 @@ class Outlook:
         return self.known and not (self.changes or self.later or self.others or self.faults)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What one task of ``role`` is going to do; ``lacks`` says that its ``fault`` is a variable that is not there."""
+
+    role: str
+    planned: List[Planned] = field(default_factory=list)
+    others: List[str] = field(default_factory=list)
+    later: Dict[str, str] = field(default_factory=dict)
+    fault: str = ""
+    lacks: bool = False
+
+
 def look_ahead(action: ActionBase, task_vars: Dict[str, Any], state: Mapping[str, Any]) -> Outlook:
     """Plan all components of the play that the run's tags select, on a VPS in this ``state``; nothing is changed."""
     found = seam.play_tasks(action, task_vars)
@@ -82,15 +95,24 @@ def look_ahead(action: ActionBase, task_vars: Dict[str, Any], state: Mapping[str
     facts, fleet = session.as_fact(state), placement.read(task_vars)
     elsewhere = neighbouring.renderer(action, task_vars)
     outlook.hosts = fleet.told() if fleet else ""
-    for task in after:
-        meta = seam.meta_of(task)
-        if meta in HARMLESS_META or task.action in HARMLESS:
-            continue
-        outlook.verifies = outlook.verifies or task.action == VERIFY
+    coming = [task for task in after if seam.meta_of(task) not in HARMLESS_META and task.action not in HARMLESS]
+    outlook.verifies = any(task.action == VERIFY for task in coming)
+
+    def seen(task: seam.PlayTask) -> Optional[Seen]:
         values = seam.variables_of(action, task, task_vars, facts)
-        if values is None:
+        return None if values is None else _seen(action, task, values, state, elsewhere)
+
+    for one in halves.done(seen, coming, halves.useful(task_vars)):
+        if one is None:
             return Outlook(known=False)
-        _add(outlook, action, task, values, state, elsewhere)
+        outlook.planned += one.planned
+        outlook.others += one.others
+        outlook.later.update(one.later)
+        # One of the tasks before may bring what is missing
+        if one.fault and outlook.others and one.lacks:
+            outlook.later[one.role] = one.fault
+        elif one.fault:
+            outlook.faults.append(one.fault)
     if fleet:
         files = {
             one.name: one.rendered.contents.get(one.name + "/compose.yaml", b"").decode() for one in outlook.planned
@@ -104,35 +126,28 @@ def _own(after: Sequence[seam.PlayTask], before: Sequence[seam.PlayTask]) -> int
     return after[0].section if after else before[-1].section
 
 
-def _add(
-    outlook: Outlook,
+def _seen(
     action: ActionBase,
     task: seam.PlayTask,
     values: Mapping[str, Any],
     state: Mapping[str, Any],
     elsewhere: Optional[others.Render],
-) -> None:
+) -> Seen:
+    name = task.role.rpartition("/")[2] or str(task.raw.get_name())
     values, templar = seam.remembering(action, values)
     try:
         if not task.peculiar and not seam.holds(templar, task):
-            return
+            return Seen(name)
     except AnsibleError:  # it asks for what a task before it will know
-        outlook.others.append(task.raw.get_name())
-        return
+        return Seen(name, others=[str(task.raw.get_name())])
     if task.action != COMPONENT:
-        outlook.others.append(task.raw.get_name())
-        return
-    name = task.role.rpartition("/")[2] or str(task.raw.get_name())
+        return Seen(name, others=[str(task.raw.get_name())])
     if task.peculiar:
-        outlook.later[name] = "its task loops, is delegated or may fail"
-        return
+        return Seen(name, later={name: "its task loops, is delegated or may fail"})
     try:
-        outlook.planned += plan_task(templar, templar.template(task.args), task.role, values, state, elsewhere)
+        return Seen(name, plan_task(templar, templar.template(task.args), task.role, values, state, elsewhere))
     except (PlanError, AnsibleError) as error:
-        if outlook.others and seam.lacks_variable(error):  # one of them may bring what is missing
-            outlook.later[name] = str(error)
-        else:
-            outlook.faults.append(str(error))
+        return Seen(name, fault=str(error), lacks=seam.lacks_variable(error))
 
 
 def facts_of(outlook: Outlook) -> Dict[str, Dict[str, str]]:

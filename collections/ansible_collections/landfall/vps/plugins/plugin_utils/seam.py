@@ -142,8 +142,7 @@ def forget_files(action: ActionBase) -> None:
 
 def remote_user(action: ActionBase, task_vars: Mapping[str, Any]) -> str:
     """Who logs in, for messages."""
-    named = task_vars.get("ansible_user") or getattr(action._play_context, "remote_user", "")
-    return str(named or "the SSH user")
+    return str(task_vars.get("ansible_user") or getattr(action._play_context, "remote_user", "") or "the SSH user")
 
 
 def roles_of_play(task_vars: Mapping[str, Any], with_dependencies: bool = True) -> List[str]:
@@ -250,17 +249,16 @@ def runs_alike(action: ActionBase, task: PlayTask) -> bool:
 
     Without: False, and each task makes a trip of its own.
     """
+
+    def said(value: Any) -> Any:  # in one form, whether or not Ansible has validated it already
+        return ([item for item in value if item] if isinstance(value, list) else value) or None
+
     try:
         own = action._task
         asked = context.CLIARGS.get("step") or own.any_errors_fatal or own.get_play().max_fail_percentage is not None
-        return not asked and all(_said(getattr(task.raw, n)) == _said(getattr(own, n)) for n in _RUNS)
+        return not asked and all(said(getattr(task.raw, n)) == said(getattr(own, n)) for n in _RUNS)
     except (AttributeError, AnsibleError):
         return False
-
-
-def _said(value: Any) -> Any:
-    """A setting of a task, in one form whether or not Ansible has validated it already; None where nothing is said."""
-    return ([item for item in value if item] if isinstance(value, list) else value) or None
 
 
 def run_tags(task_vars: Mapping[str, Any]) -> List[str]:
@@ -287,6 +285,17 @@ def teller(task_vars: Mapping[str, Any]) -> Callable[[str], None]:
 def warn(task_vars: Mapping[str, Any], line: str) -> None:
     """Print a warning about this host."""
     Display().warning("{0}: {1}".format(task_vars.get("inventory_hostname"), line))
+
+
+def refuse_to_print(error: BaseException) -> None:
+    """Let all that would print or warn in this process, whose output nobody takes in, raise ``error``."""
+
+    def heard(*_args: Any, **_options: Any) -> None:
+        raise error
+
+    for name in dir(Display):
+        if name.lstrip("_").startswith(("display", "warning", "deprecated", "error_as_", "verbose")):
+            setattr(Display, name, heard)
 
 
 def trusted(text: str) -> Any:
@@ -385,11 +394,6 @@ def lacks_variable(error: BaseException) -> bool:
         seen.append(id(one))
         one = one.__cause__ or one.__context__
     return False
-
-
-def evaluate(templar: Templar, expression: str) -> Any:
-    """The value of an expression. Raises AnsibleError."""
-    return templar.evaluate_expression(trust_as_template(expression))
 
 
 def load_trusted(loader: DataLoader, path: str) -> Any:

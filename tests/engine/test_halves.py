@@ -1,0 +1,77 @@
+"""A second process does half of the work, and nothing that it cannot do, or would have to say, is lost."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from ansible.utils.display import Display
+from ansible_collections.landfall.vps.plugins.plugin_utils import halves
+
+MANY = list(range(7))
+HERE = os.getpid()
+
+
+def who(item: int) -> tuple[int, bool]:
+    return item * item, os.getpid() == HERE
+
+
+def test_every_other_one_is_done_by_a_second_process_and_all_are_in_their_order() -> None:
+    assert halves.done(who, MANY, True) == [(item * item, item % 2 == 0) for item in MANY]
+
+
+@pytest.mark.parametrize(("items", "split"), [(MANY, False), (MANY[:5], True), ([], True)])
+def test_few_things_and_those_of_many_hosts_are_done_by_one(items: list[int], split: bool) -> None:
+    assert halves.done(who, items, split) == [(item * item, True) for item in items]
+
+
+def dies(_item: int) -> Any:
+    os._exit(3)
+
+
+def fails(_item: int) -> Any:
+    raise ValueError
+
+
+def prints(_item: int) -> Any:
+    Display().display("heard by nobody")
+
+
+def warns(_item: int) -> Any:
+    Display().warning("heard by nobody")
+
+
+def deprecates(_item: int) -> Any:
+    Display().deprecated("heard by nobody", version="99", collection_name="landfall.vps")
+
+
+def swallows(_item: int) -> Any:
+    try:
+        Display().v("heard by nobody")
+        Display().display("heard by nobody")
+    except Exception:  # noqa: BLE001 - as code of Ansible's does
+        return "swallowed"
+
+
+@pytest.mark.parametrize("other", [dies, fails, prints, warns, deprecates, swallows, lambda _item: lambda: None])
+def test_what_the_other_one_cannot_do_or_would_print_is_done_here(other: Any) -> None:
+    done = halves.done(lambda item: who(item) if os.getpid() == HERE else other(item), MANY, True)
+    assert done == [(item * item, True) for item in MANY]
+
+
+def test_what_fails_fails_and_leaves_no_process_behind() -> None:
+    with pytest.raises(ZeroDivisionError):
+        halves.done(lambda item: 1 // (item - 4), MANY, True)
+    with pytest.raises(ZeroDivisionError):  # one that the other process was to do
+        halves.done(lambda item: 1 // (item - 3), MANY, True)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_second_process_is_of_use_for_one_host_on_two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    assert halves.useful({"ansible_play_hosts_all": ["a"]})
+    assert not halves.useful({"ansible_play_hosts_all": ["a", "b"]}) and not halves.useful({})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
+    assert not halves.useful({"ansible_play_hosts_all": ["a"]})
