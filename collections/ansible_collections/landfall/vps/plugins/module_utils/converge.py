@@ -214,7 +214,7 @@ class Converger:
         """
         plan = planning.plan(self.desired, self.actual())
         apart = self.store.record() is None and plan.action == planning.CREATED and not plan.missing_images
-        if not apart or not self.meta.get("check") or self.meta.get("drop_ins"):
+        if not apart or self.meta.get("drop_ins"):
             return
         self.store.prepare()
         images, volumes = self.docker.images(), list(self.docker.volumes())
