@@ -19,6 +19,10 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.planned import PlanEr
 FACT = "ahead"
 """The key of the state under which is kept what became of components whose tasks are still to come."""
 PASSED_OVER = ("noop", "role_complete")
+SETTINGS = (
+    *("connection", "remote_user", "port", "become", "become_user", "become_method", "become_exe", "become_flags"),
+    *("check_mode", "diff", "no_log", "timeout", "debugger", "any_errors_fatal"),
+)
 REACHED_BY = (
     *("ansible_connection", "ansible_host", "ansible_port", "ansible_user", "ansible_python_interpreter"),
     *("ansible_become", "ansible_become_user", "ansible_become_method"),
@@ -63,7 +67,7 @@ def companions(
         try:
             if not task.peculiar and not seam.holds(templar, task):
                 continue
-            alike = seam.runs_alike(action, task) and all(values.get(n) == mine.get(n) for n in REACHED_BY)
+            alike = seam.runs_alike(action, task, SETTINGS) and all(values.get(n) == mine.get(n) for n in REACHED_BY)
             if task.action != foresight.COMPONENT or task.peculiar or not alike:
                 return
             planned = plan_task(templar, templar.template(task.args), task.role, known, state, elsewhere)

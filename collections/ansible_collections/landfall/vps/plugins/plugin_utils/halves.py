@@ -20,6 +20,10 @@ class _Heard(BaseException):
     """Something would be printed in a process whose output nobody takes in."""
 
 
+def _refused(*_args: Any, **_options: Any) -> None:
+    raise _Heard
+
+
 def useful(task_vars: Mapping[str, Any]) -> bool:
     """Whether a second process helps: with several hosts there is one for each already."""
     return len(task_vars.get("ansible_play_hosts_all") or []) == 1 and len(os.sched_getaffinity(0)) > 1
@@ -58,7 +62,7 @@ def done(work: Callable[[Item], Made], items: Sequence[Item], split: bool) -> Li
 def _be_the_other(work: Callable[[Item], Made], items: Sequence[Item], write: int) -> None:
     """The second process: it answers and ends, and never comes back to what its parent was doing."""
     with contextlib.suppress(BaseException):
-        seam.refuse_to_print(_Heard())
+        seam.print_by(_refused)
         told = pickle.dumps([work(item) for item in items])
         with os.fdopen(write, "wb") as answer:
             answer.write(told)

@@ -24,10 +24,6 @@ PROGRAM = COLLECTION + "program"
 _COMPILED: Dict[Any, Any] = {}
 _COMPILING: Dict[type, type] = {}
 _PLUGINS: Dict[str, Any] = {}
-_RUNS = (
-    *("connection", "remote_user", "port", "become", "become_user", "become_method", "become_exe", "become_flags"),
-    *("environment", "check_mode", "diff", "no_log", "timeout", "debugger", "any_errors_fatal"),
-)
 Place = Tuple[str, int, int]
 """(file, line, column), both from 1"""
 
@@ -215,11 +211,7 @@ def meta_of(task: PlayTask) -> str:
 
 
 def variables_of(
-    action: ActionBase,
-    task: Optional[PlayTask],
-    task_vars: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    of: str = "",
+    action: ActionBase, task: PlayTask | None, task_vars: Mapping[str, Any], facts: Mapping[str, Any], of: str = ""
 ) -> Optional[Dict[str, Any]]:
     """The variables that a later task of this play will have, or this one has, with ``facts`` beside those known.
 
@@ -244,19 +236,17 @@ def holds(templar: Templar, task: PlayTask) -> bool:
     return all(templar.evaluate_conditional(condition) for condition in task.raw.when)
 
 
-def runs_alike(action: ActionBase, task: PlayTask) -> bool:
-    """Whether a later task runs as this one does, and nobody is asked and no other host looked at before it.
+def runs_alike(action: ActionBase, task: PlayTask, settings: Sequence[str]) -> bool:
+    """Whether a later task has the ``settings`` of this one, and nobody is asked and no host looked at before it.
 
     Without: False, and each task makes a trip of its own.
     """
-
-    def said(value: Any) -> Any:  # in one form, whether or not Ansible has validated it already
-        return ([item for item in value if item] if isinstance(value, list) else value) or None
-
     try:
         own = action._task
-        asked = context.CLIARGS.get("step") or own.any_errors_fatal or own.get_play().max_fail_percentage is not None
-        return not asked and all(said(getattr(task.raw, n)) == said(getattr(own, n)) for n in _RUNS)
+        stops = own.any_errors_fatal or own.get_play().max_fail_percentage is not None
+        if context.CLIARGS.get("step") or stops or any(own.environment or ()) or any(task.raw.environment or ()):
+            return False
+        return all((getattr(task.raw, name) or None) == (getattr(own, name) or None) for name in settings)
     except (AttributeError, AnsibleError):
         return False
 
@@ -287,12 +277,8 @@ def warn(task_vars: Mapping[str, Any], line: str) -> None:
     Display().warning("{0}: {1}".format(task_vars.get("inventory_hostname"), line))
 
 
-def refuse_to_print(error: BaseException) -> None:
-    """Let all that would print or warn in this process, whose output nobody takes in, raise ``error``."""
-
-    def heard(*_args: Any, **_options: Any) -> None:
-        raise error
-
+def print_by(heard: Callable[..., Any]) -> None:
+    """Let ``heard`` take in all that would print or warn in this process."""
     for name in dir(Display):
         if name.lstrip("_").startswith(("display", "warning", "deprecated", "error_as_", "verbose")):
             setattr(Display, name, heard)
