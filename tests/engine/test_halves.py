@@ -21,6 +21,14 @@ def test_every_other_one_is_done_by_a_second_process_and_all_are_in_their_order(
     assert halves.done(who, MANY, True) == [(item * item, item % 2 == 0) for item in MANY]
 
 
+def test_what_only_v_would_show_is_no_reason_to_do_it_again() -> None:
+    def work(item: int) -> tuple[int, bool]:
+        Display().vvvvv("looking for something")
+        return who(item)
+
+    assert halves.done(work, MANY, True) == [(item * item, item % 2 == 0) for item in MANY]
+
+
 @pytest.mark.parametrize(("items", "split"), [(MANY, False), (MANY[:5], True), ([], True)])
 def test_few_things_and_those_of_many_hosts_are_done_by_one(items: list[int], split: bool) -> None:
     assert halves.done(who, items, split) == [(item * item, True) for item in items]

@@ -279,8 +279,8 @@ def warn(task_vars: Mapping[str, Any], line: str) -> None:
 
 def print_by(heard: Callable[..., Any]) -> None:
     """Let ``heard`` take in all that would print or warn in this process."""
-    for name in dir(Display):
-        if name.lstrip("_").startswith(("display", "warning", "deprecated", "error_as_", "verbose")):
+    for name in dir(Display):  # what is for -v comes to ``verbose`` always, and further only where -v is given
+        if name.lstrip("_").startswith(("display", "warning", "deprecated", "error_as_", "verbose_")):
             setattr(Display, name, heard)
 
 
