@@ -152,3 +152,17 @@ def test_a_root_that_is_not_there_or_a_file_holds_nothing(tmp_path: Path) -> Non
     assert gathered(tmp_path / "none") == {}
     assert gathered(named) == {}
     assert list(gathered(tmp_path / "none", str(named), str(tmp_path / "absent"))) == [str(named)]
+
+
+def test_a_root_that_is_no_absolute_path_can_be_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is refused by the check of the inventory, which waits for this one."""
+    monkeypatch.chdir(tmp_path)
+    asked, exists = list[str](), os.path.exists
+
+    def counted(path: str) -> bool:
+        asked.append(path)
+        assert len(asked) < 100, "it goes round in circles"
+        return exists(path)
+
+    monkeypatch.setattr(host.os.path, "exists", counted)
+    assert [disk["holds"] for disk in host.disks({"relative/root": "files"})] == [["files"]]

@@ -102,7 +102,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
     def _folder(self, known: Dict[str, Any]) -> str:
         has_none = str(known.get("inventory_dir") or "None") == "None"  # core 2.19 makes text of it
         folder = str(self._value(known, "landfall_secrets_dir", None) or "")
-        if not folder or (has_none and "inventory_dir" in str(known.get("landfall_secrets_dir"))):
+        # The variable as it was written, or what became of it where variables are evaluated already
+        of_none = "inventory_dir" in str(known.get("landfall_secrets_dir")) or (folder + os.sep).startswith("None/")
+        if not folder or (has_none and of_none):
             lost = self._loader.path_dwim("None/secrets")
             hint = "; those that an earlier version made lie in {0}: move that folder there".format(lost)
             raise AnsibleLookupError(NO_FOLDER.format(hint if os.path.isdir(lost) else ""))

@@ -136,6 +136,7 @@ def _memory_bytes() -> int:
 
 
 def _existing(path: str) -> str:
+    path = os.path.abspath(path)  # what is refused as a root is looked at all the same, while it is judged
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import posixpath
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.landfall.vps.plugins.module_utils import units
-from ansible_collections.landfall.vps.plugins.plugin_utils import jobs, quick_yaml, quoting
+from ansible_collections.landfall.vps.plugins.plugin_utils import dangers, jobs, quick_yaml, quoting
 
 FILE = os.path.join("meta", "formats.yml")
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -27,6 +28,7 @@ KNOWN_HOST = re.compile(
     r"(?:@(?:cert-authority|revoked) +)?[^\s@#][^\s]* +(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ +AAAA[A-Za-z0-9+/]+={0,2}(?: .*)?",
     re.ASCII,
 )
+SHARED = ("/bin", "/boot", "/lib", "/media", "/mnt", "/opt", "/run", "/sbin", "/srv", "/tmp", "/usr")  # noqa: S108
 _BAD_ESCAPE = r"(?!.*%(?![0-9A-Fa-f]{2}))"
 
 
@@ -127,6 +129,15 @@ def _caddyfile_words(text: str) -> str:
     )
 
 
+def _root(text: str) -> str:
+    path = posixpath.normpath(text)
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._-]+)+/?", text, re.ASCII) or path != text.rstrip("/"):
+        return "is no folder for the stack; write an absolute path of letters, digits, . _ and -, such as /opt/landfall"
+    if path in dangers.WHOLE or path in SHARED or path.startswith(tuple(one + "/" for one in dangers.SYSTEM)):
+        return "is a folder of the system, which is not the stack's alone; write one such as /opt/landfall"
+    return ""
+
+
 def _known_hosts(text: str) -> str:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.isprintable() or not (KNOWN_HOST.fullmatch(line) or not line.strip() or line.startswith("#")):
@@ -165,6 +176,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "caddyfile_word": _caddyfile_word,
     "caddyfile_words": _caddyfile_words,
     "known_hosts": _known_hosts,
+    "root": _root,
     "image": _form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "image", "example/api:1.2.3"),
     "release": _form(
         r"(?:[A-Za-z0-9][A-Za-z0-9._+-]{0,79})?", "name of a release", "v1.2.0: up to 80 letters, digits, . _ + and -"
