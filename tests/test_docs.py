@@ -128,6 +128,29 @@ def test_a_dead_link_is_noticed() -> None:
     assert dead_links(page, text) == ["nowhere.md", "#three", "profiles.md#nothing"]
 
 
+def absent_paths(text: str) -> list[str]:
+    """What a page names between backticks below one of the repository's folders and is not there.
+
+    What a reader makes is not: an inventory of one's own, a component by another name.
+    """
+    folders = "|".join(sorted(path.name for path in rolekit.ROOT.iterdir() if path.is_dir() and path.name[0] != "."))
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", text))
+    made = ("inventory/production", "roles/whoami", "build/", "app/.venv")
+    return sorted(name for name in named if not name.startswith(made) and not (rolekit.ROOT / name).exists())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(rolekit.ROOT)))
+def test_files_that_are_named_are_there(page: Path) -> None:
+    assert absent_paths(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_file_that_is_not_there_is_noticed() -> None:
+    assert absent_paths("`docs/app.md` `docs/nothing.md` `molecule/nowhere/` `inventory/production/x` `x/y`") == [
+        "docs/nothing.md",
+        "molecule/nowhere/",
+    ]
+
+
 def test_the_readme_fits_a_screen_and_compares_with_links() -> None:
     """What it is, a picture, the first deploy, a comparison whose cells each lead to what they say, then links."""
     text = PAGES[0].read_text(encoding="utf-8")
