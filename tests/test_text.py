@@ -239,6 +239,16 @@ def test_formats_are_checked_with_the_inventory(line: str, words: str, tmp_path:
     assert any(words in fault for fault in found) if words else found == [], found
 
 
+def test_what_an_item_takes_from_a_wrong_variable_is_told_of_that_alone(tmp_path: Path) -> None:
+    """The reference application has its environment of app_environment."""
+    assert faults(tmp_path, "app_environment: {A: 017}\n", roles=("app",)) == [
+        "app_environment.A: 017 is read as 15; write it in quotes: '017'"
+    ]
+    own = service('environment: "{{ app_environment }}"', "replicas: 0")
+    found = faults(tmp_path, own + "app_environment: {A: 017}\n", roles=("app",))
+    assert sorted(fault.split(":")[0] for fault in found) == ["app_environment.A", "app_services[0].replicas"]
+
+
 def test_a_secret_is_never_repeated(tmp_path: Path) -> None:
     lines = "redis_password: ' s3cr3tvalue'\ngrafana_admin_password: 1234567890123.10\n" + service(
         "secrets: {T: 9876.50}"

@@ -120,12 +120,26 @@ def _causes(
     failed = {name for where in raised.values() for name in where}
     wrong = {name for name, found in about.items() if found} | failed
     follow = set(consequences(wrong, wrong, written))
-    faults = [fault for name, found in about.items() if name not in follow for fault in found]
+    own = {name: _own(name, found, wrong, written) for name, found in about.items() if name not in follow}
+    faults = [fault for found in own.values() for fault in found]
     for error, where in raised.items():
         causes = [name for name in where if name not in follow]
         if causes:
             faults.append(_told(", ".join(_place(name, error, written) for name in causes), error, names))
     return faults
+
+
+def _own(name: str, found: Iterable[str], wrong: Collection[str], written: Mapping[str, Any]) -> List[str]:
+    """The faults of a list or map but for those at places that are made of another variable that is ``wrong``."""
+    if isinstance(written.get(name), str):
+        return list(found)
+    others = set(wrong) - {name}
+    made = [p for p, leaf in shapes.texts(name, written.get(name)) if "{{" in leaf and others & set(WORD.findall(leaf))]
+
+    def follows(path: str) -> bool:
+        return any(path == one or path.startswith((one + ".", one + "[")) for one in made)
+
+    return [fault for fault in found if not follows(shapes.path_of(fault))]
 
 
 def _place(name: str, error: str, written: Mapping[str, Any]) -> str:
