@@ -164,5 +164,5 @@ def test_a_root_that_is_no_absolute_path_can_be_looked_at(monkeypatch: pytest.Mo
         assert len(asked) < 100, "it goes round in circles"
         return exists(path)
 
-    monkeypatch.setattr(host.os.path, "exists", counted)
+    monkeypatch.setattr(os.path, "exists", counted)
     assert [disk["holds"] for disk in host.disks({"relative/root": "files"})] == [["files"]]
