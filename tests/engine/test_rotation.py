@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import room, rotation, sockets, watching
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
 
 def test_memory_is_what_the_kernel_can_give_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,3 +67,64 @@ def test_connections_of_a_proxy_are_those_that_it_made_to_a_port_that_listens(mo
     assert sockets.peers(TCP, [TCP]) == ["172.18.0.5", "172.18.0.9"]
     assert rotation.connections(docker, "web", ["edge"]) == 1
     assert rotation.connections(docker, "web", ["nobody"]) == 0 == rotation.connections(docker, "gone", ["edge"])
+
+
+class Asking:
+    """A proxy that asks itself for marks: what its figures say at each look, and the seconds that pass meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: list[tuple[float, float] | None]) -> None:
+        self.now, self.looks = 0.0, looks
+        item = {"api": "proxy", "service": "edge", "folder": "rotation", "upstreams": ["web"], "settle": 3}
+        asks = {"port": 1, "path": "/m", "asked": "n_total", "asking": "n_now", "server": "rotation", "round": 4}
+        record = {"proven": True, "meta": {"serves": [{**item, "asks": asks}]}}
+        docker: Any = SimpleNamespace(
+            inspect=lambda _name: {"NetworkSettings": {"Networks": {"x": {"IPAddress": "a"}}}}
+        )
+        self.rotation = rotation.Rotation("/nowhere", docker, {"edge": record})
+        monkeypatch.setattr(rotation, "pause", self.pass_by)
+        monkeypatch.setattr(f"{rotation.__name__}.time.monotonic", lambda: self.now)
+        monkeypatch.setattr(rotation, "fetch", self.fetch)
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    def fetch(self, url: str, timeout: float) -> tuple[int, str]:
+        assert url == "http://a:1/m" and timeout <= 3
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if look is None:
+            raise Unproven("it does not answer")
+        form = 'n_total{{host="_other",server="{0}"}} {1}\nn_now{{server="{0}"}} {2}\n'
+        return 200, form.format("rotation", *look) + form.format("srv0", 900, 9)
+
+
+@pytest.mark.parametrize(
+    ("looks", "count"),
+    [
+        # Quiet, what was asked until then, a round of four since, and none under way: seen at the fourth look
+        ([(10, 0), (10, 0), (12, 2), (14, 0)], 4),
+        # One was under way when the mark was made: it counts for nothing
+        ([(10, 1), (11, 0), (11, 0), (14, 0), (15, 0)], 5),
+        # The round is over, and one of the next is under way that may be an old answer's
+        ([(10, 0), (10, 0), (14, 1), (14, 0)], 4),
+    ],
+    ids=["a round", "one under way", "not quiet"],
+)
+def test_a_proxy_has_looked_once_it_has_asked_for_every_mark(
+    monkeypatch: pytest.MonkeyPatch, looks: list[tuple[float, float] | None], count: int
+) -> None:
+    asking = Asking(monkeypatch, looks)
+    asking.rotation.settle("web")
+    assert asking.now == pytest.approx(count * rotation.GLANCE)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [[None], [(10, 0), (10, 0), None], [(10, 0), (10, 0), (13, 0)], [(10, 1)], [(10, 0), (10, 0), (14, 1)]],
+    ids=["silent", "falls silent", "too few", "never quiet", "one without an end"],
+)
+def test_where_nobody_can_tell_the_time_decides(
+    monkeypatch: pytest.MonkeyPatch, looks: list[tuple[float, float] | None]
+) -> None:
+    asking = Asking(monkeypatch, looks)
+    asking.rotation.settle("web")
+    assert 3 <= asking.now < 3 + 2 * rotation.GLANCE

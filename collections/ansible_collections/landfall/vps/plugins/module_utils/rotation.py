@@ -10,17 +10,21 @@ stack's network.
 from __future__ import annotations
 
 import os
+import re
 import time
-from typing import Any, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.landfall.vps.plugins.module_utils import progress
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker
+from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, fetch
 from ansible_collections.landfall.vps.plugins.module_utils.sockets import peers, read_text
 from ansible_collections.landfall.vps.plugins.module_utils.store import make_folder
 
 API = "proxy"
 OUT, IN, LEAVING = ".out", ".in", ".leaving"
 POLL = 0.25  # seconds
+GLANCE = 0.15
+"""Seconds between two looks at what a proxy has asked itself."""
 QUIET = 2
 """As many times in a row nothing is in flight before nobody is served any more."""
 
@@ -105,8 +109,53 @@ class Rotation:
         return dropped
 
     def settle(self, service: str) -> None:
-        """Wait until every proxy that leads to ``service`` has looked at its marks."""
-        pause(max([float(item["settle"]) for _name, item in self._leading(service)] or [0.0]))
+        """Wait until every proxy that leads to ``service`` has looked at its marks.
+
+        That is when its own figures say that it has asked for each of them since, and after ``settle`` seconds anyway.
+        """
+        leading = self._leading(service)
+        begun = time.monotonic()
+        if leading and all(self._has_looked(item, begun) for _name, item in leading):
+            return
+        longest = max([float(item["settle"]) for _name, item in leading] or [0.0])
+        spent = time.monotonic() - begun if any(item.get("asks") for _name, item in leading) else 0.0
+        pause(max(0.0, longest - spent))
+
+    def _has_looked(self, item: Mapping[str, Any], begun: float) -> bool:
+        """Whether a proxy was seen to have asked for all marks since ``begun``; False where nobody can tell.
+
+        No question of before is under way once none is. Each is asked once in a round: when so many were answered since
+        then and none is under way, each was, or would be now.
+        """
+        asks = item.get("asks")
+        if not asks:
+            return False
+        quiet, before = False, None  # type: bool, Optional[float]
+        while time.monotonic() < begun + float(item["settle"]):
+            found = self._questions(str(item["service"]), asks)
+            if found is None:
+                return False
+            asked, asking = found
+            if before is None:
+                # Of two figures in one answer nobody knows which was taken first
+                before, quiet = (asked if quiet else None), quiet or asking == 0
+            elif asked - before >= float(asks["round"]) and asking == 0:
+                pause(GLANCE)
+                return True
+            pause(GLANCE)
+        return False
+
+    def _questions(self, container: str, asks: Mapping[str, Any]) -> Optional[Tuple[float, float]]:
+        """How many questions a proxy has asked itself, and how many have no answer yet; None if it does not say."""
+        for place in _addresses(self.docker.inspect(container) or {}):
+            try:
+                status, text = fetch("http://{0}:{1}{2}".format(place, asks["port"], asks["path"]), timeout=2.0)
+            except Unproven:
+                continue
+            if status == 200:
+                asked, asking = (sampled(text, str(asks[key]), str(asks["server"])) for key in ("asked", "asking"))
+                return None if asked is None or asking is None else (asked, asking)
+        return None
 
     def in_flight(self, service: str, container: str) -> int:
         """How many connections proxies have with the container of ``service``: requests, websockets, streams of events.
@@ -131,6 +180,13 @@ class Rotation:
                 progress.say(service, "{0} connection{1} in use".format(left, "" if left == 1 else "s"))
             pause(POLL)
         return 0
+
+
+def sampled(text: str, name: str, server: str) -> Optional[float]:
+    """The sum of a metric's samples with the label ``server`` in an exposition; None if there is none."""
+    form = r'^{0}\{{(?:[^}}]*,)?server="{1}"[^}}]*\}} (\S+)$'.format(re.escape(name), re.escape(server))
+    values = [float(value) for value in re.findall(form, text, re.MULTILINE)]
+    return sum(values) if values else None
 
 
 def connections(docker: Docker, container: str, clients: Sequence[str]) -> int:

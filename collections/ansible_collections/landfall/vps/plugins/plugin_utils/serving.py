@@ -27,8 +27,9 @@ KINDS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
     # A folder with *.prom files in which backups report their last success
     "backups": (("folder", "metric"), ()),
     # Who sends requests to the services ``upstreams`` unless a mark in ``folder`` says otherwise, and looks there once
-    # in ``settle`` seconds; ``sites`` are the names that lead to each, with labels host, code and le in ``metrics``
-    "proxy": (("folder", "upstreams", "settle"), ("sites", "metrics")),
+    # in ``settle`` seconds; ``sites`` are the names that lead to each, with labels host, code and le in ``metrics``.
+    # ``asks`` are the figures of its questions for marks: how many of them, with the label ``server``, are a round
+    "proxy": (("folder", "upstreams", "settle"), ("sites", "metrics", "asks")),
 }
 """Kind of API to the keys that an item must have and those that it may have, beside api and service."""
 

@@ -210,6 +210,14 @@ def addresses(part: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]
     return found
 
 
+def questions(part: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
+    """How many questions a site or route has asked in a round: one for each upstream, again for what stays open."""
+    led = addresses(part, settings)
+    if not any(_name(upstream) in (settings.get("rotated") or []) for upstream in part.get("upstreams") or []):
+        return 0
+    return len(led) * (2 if len(led) > len(part["upstreams"]) else 1)
+
+
 def _rotated(part: Mapping[str, Any], settings: Mapping[str, Any], keeps: bool) -> Iterator[str]:
     """Whether an upstream is sent requests is asked of the block that ``rotation`` writes."""
     target = "{http.reverse_proxy.active.target_upstream}"

@@ -48,8 +48,8 @@ def expand(sites: Iterable[Mapping[str, Any]], where: str, settings: Mapping[str
     Returns ``names`` (of all sites), ``text`` (their configuration), ``secrets`` and ``files`` (path to content),
     ``folders`` (path to a folder of the controller), ``volumes`` (names), ``services`` (behind the proxy), ``pages``
     (``{url, service, own}`` to be probed), ``patterns`` (``{host, service}`` of the metrics), ``rotation`` (the block
-    that answers who is in rotation, empty where nobody asks), ``rotated`` (whom it knows) and ``sites`` (by which names
-    each of them is reached). Raises SiteError.
+    that answers who is in rotation, empty where nobody asks), ``rotated`` (whom it knows), ``sites`` (by which names
+    each of them is reached) and ``questions`` (how many are asked in a round). Raises SiteError.
     """
     sites = list(sites)
     faults = list(_twice(sites, where))
@@ -87,6 +87,7 @@ def expand(sites: Iterable[Mapping[str, Any]], where: str, settings: Mapping[str
         name: [host for site in sites if name in _services(site) for host in names_of(site)]
         for name in found["rotated"]
     }
+    found["questions"] = sum(site_lines.questions(part, settings) for site in sites for _stem, part in parts(site))
     found["rotation"] = site_lines.rotation(standbys, settings) if found["rotated"] else ""
     return found
 
