@@ -89,6 +89,7 @@ def placed(folder: Path, **variables: Any) -> Path:
             text = content.replace(b"/etc/caddy", str(folder / "caddy/config").encode())
             text = text.replace(b"/run/secrets", str(folder / "caddy/secrets").encode())
             text = text.replace(b"/etc/rotation", str(folder / "rotation").encode())
+            text = text.replace(b"unix//etc/previews", b"unix/" + str(folder / "previews").encode())
             target.write_bytes(text.replace(b" /srv/", f" {folder}/srv/".encode()))
     return folder / "caddy/config/Caddyfile"
 

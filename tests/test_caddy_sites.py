@@ -297,6 +297,12 @@ def test_certificates_by_dns_need_an_image_with_the_module(tmp_path: Path) -> No
         ({"redirect": {"to": "/"}, "aliases": ["Store"]}, "Store: no name of a host"),
         ({"host": "*.example.org", "tls": "acme", "redirect": {"to": "/"}}, "a wildcard gets no certificate over HTTP"),
         ({"redirect": {"to": "/"}, "routes": [{"paths": ["/p"], "upstreams": ["prometheus:9090"]}]}, "asks nobody"),
+        ({"previews": True}, "previews: each is a name below host; write one such as *.preview.example.org"),
+        (
+            {"host": "*.example.org", "previews": True, "aliases": ["example.org"]},
+            "previews: each is a name below host",
+        ),
+        ({"previews": True, "upstreams": ["shop:80"]}, "upstreams and previews exclude each other"),
     ],
 )
 def test_refused_before_anything_changes(site: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ LISTS: Dict[str, List[Dict[str, Any]]] = {
          "redirect_from": ["www.a.example.org"],
          "routes": [{"paths": ["/x"], "upstreams": ["two:80"], "headers": {"X-B": "c"}}]},
         {"host": "c.example.org", "redirect": {"to": "https://a.example.org", "status": 308, "keep_path": True}},
+        {"host": "*.d.example.org", "previews": True, "tls": "internal"},
     ],
     "docker_registries": [
         {"address": "registry.example.org", "user": "u", "password": SECRET},

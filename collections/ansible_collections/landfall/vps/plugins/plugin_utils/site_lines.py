@@ -16,6 +16,8 @@ MAINTENANCE = "/etc/maintenance.d"
 """Where lies what holds visitors back for a while: nothing most of the time."""
 EVENTS = "text/event-stream"
 DOWN = "502 503 504"
+PREVIEWS = "/etc/previews"
+"""Where each preview has a socket, by its name."""
 ROTATION = "/etc/rotation"
 """Where the proxy finds the marks that say who is sent requests (module_utils/rotation.py)."""
 WHOM, ASK, KEEPS = "Landfall-Upstream", "Landfall-Ask", "Landfall-Stream"
@@ -95,7 +97,7 @@ def _route(site: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str
         yield "@route{0} path {1}".format(number, " ".join(_paths(route["paths"])))
         lines += _answer(_inherited(site, route), below, settings)
         yield from _block("handle @route{0}".format(number), _block("route", lines))
-    if any(site.get(key) for key in ("upstreams", "static", "redirect")):
+    if any(site.get(key) for key in ("upstreams", "static", "redirect", "previews")):
         own = list(_answer(site, name, settings))
         yield from _block("handle", _block("route", own)) if site.get("routes") else own
     else:
@@ -145,6 +147,10 @@ def _answer(part: Mapping[str, Any], name: str, settings: Mapping[str, Any]) -> 
         yield from _redirect(part["redirect"])
     elif part.get("static"):
         yield from _static(part["static"], name, settings)
+    elif part.get("previews"):
+        # The first label of the name; a preview comes and goes without a change here
+        place = "unix/{0}/{{http.request.host.labels.{1}}}.sock".format(PREVIEWS, str(part["host"]).count("."))
+        yield from _block("reverse_proxy " + place, ["flush_interval -1"] if part.get("stream") else [])
     elif part.get("upstreams"):
         led = addresses(part, settings)
         if len(led) > len(part["upstreams"]):

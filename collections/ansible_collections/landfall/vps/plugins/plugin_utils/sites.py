@@ -21,7 +21,7 @@ UPSTREAM = re.compile(r"(?:[a-zA-Z0-9][a-zA-Z0-9._-]*|\[[0-9a-fA-F:]+\]):[0-9]{1
 BCRYPT = re.compile(r"\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 USER = re.compile(r"[^\s{}\"]+")
 HEADER = re.compile(r"[A-Za-z0-9-]+")
-ANSWERS = ("upstreams", "static", "redirect")
+ANSWERS = ("upstreams", "static", "redirect", "previews")
 STATUSES = (301, 302, 303, 307, 308)
 MOST_FILES, MOST_BYTES = 2000, 16 << 20
 """What of a folder of the controller travels with the configuration; more belongs into an image or a volume."""
@@ -49,7 +49,8 @@ def expand(sites: Iterable[Mapping[str, Any]], where: str, settings: Mapping[str
     ``folders`` (path to a folder of the controller), ``volumes`` (names), ``services`` (behind the proxy), ``pages``
     (``{url, service, own}`` to be probed), ``patterns`` (``{host, service}`` of the metrics), ``rotation`` (the block
     that answers who is in rotation, empty where nobody asks), ``rotated`` (whom it knows), ``sites`` (by which names
-    each of them is reached) and ``questions`` (how many are asked in a round). Raises SiteError.
+    each of them is reached), ``questions`` (how many are asked in a round) and ``previews`` (whether a site leads to
+    some). Raises SiteError.
     """
     sites = list(sites)
     faults = list(_twice(sites, where))
@@ -87,6 +88,7 @@ def expand(sites: Iterable[Mapping[str, Any]], where: str, settings: Mapping[str
         name: [host for site in sites if name in _services(site) for host in names_of(site)]
         for name in found["rotated"]
     }
+    found["previews"] = any(site.get("previews") for site in sites)
     found["questions"] = sum(site_lines.questions(part, settings) for site in sites for _stem, part in parts(site))
     found["rotation"] = site_lines.rotation(standbys, settings) if found["rotated"] else ""
     return found
@@ -154,7 +156,12 @@ def _site_faults(site: Mapping[str, Any], where: str, settings: Mapping[str, Any
             )
     yield from _tls_faults(site, told, settings)
     if not any(site.get(key) for key in (*ANSWERS, "routes")):
-        yield told + "upstreams is empty; name at least one such as web:8000, or give static, redirect or routes"
+        yield (
+            told
+            + "upstreams is empty; name at least one such as web:8000, or give static, redirect, previews or routes"
+        )
+    if site.get("previews") and (not str(site.get("host")).startswith("*.") or _list(site, "aliases")):
+        yield told + "previews: each is a name below host; write one such as *.preview.example.org, without aliases"
     for path in _list(site, "private_paths"):
         if not re.match(r"^/[^\s{}*]*$", str(path)):
             form = "{0}private path '{1}' must start with a slash and hold neither blanks nor *; {2}"
