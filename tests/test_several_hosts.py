@@ -180,3 +180,9 @@ def test_the_firewall_and_node_exporter_know_the_other_hosts(seen: Seen) -> None
         assert f"--web.listen-address={address}:9100" in command
     command = compose(seen, "alone")["node_exporter"]["services"]["node-exporter"]["command"]
     assert [part for part in command if "listen-address" in part] == ["--web.listen-address=172.30.0.1:9100"]
+
+
+def test_lines_of_each_host_say_whose_they_are(seen: Seen) -> None:
+    for host, label in (("web", 'node = "web"'), ("watch", 'node = "watch"'), ("alone", "")):
+        config = seen[host]["components"]["alloy"]["files"]["alloy/config/config.alloy"]
+        assert label in config and ("node = " in config) == bool(label)
