@@ -281,6 +281,15 @@ def test_containers_reach_what_was_named_and_nothing_else(tmp_path: Path) -> Non
     assert 'iifname "br-*" jump leaving' in leaving(tmp_path, host_egress=True, host_egress_of=[])
 
 
+def test_what_is_there_for_the_other_hosts_of_the_stack_need_not_be_named(look: ModuleType) -> None:
+    def ports(private: str) -> List[str]:
+        known = look.known_addresses(ADDRESSES, private)
+        return [one["port"] for one in look.answering(SS, known, ["lo", "docker0", "br-*"])]
+
+    assert "6379/tcp" in ports("") and "6379/tcp" not in ports("10.0.0.5")
+    assert {"22/tcp", "8080/tcp"} <= set(ports("10.0.0.5"))
+
+
 def test_the_firewall_lets_in_the_other_hosts_of_the_stack_at_the_private_address_alone(tmp_path: Path) -> None:
     text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}},
                     landfall_private_address="10.99.0.1", landfall_peers=["10.99.0.2", "10.99.0.3"])  # fmt: skip

@@ -251,6 +251,11 @@ def faults(asked: Mapping[str, Any], seen: Mapping[str, Any]) -> List[str]:
     return found
 
 
+def known_addresses(text: str, private: str) -> Dict[str, str]:
+    """``addresses_of``; at the ``private`` one the firewall lets in the other hosts of the stack."""
+    return {**addresses_of(text), **({private: "lo"} if private else {})}
+
+
 # -- the rest ---------------------------------------------------------------------------------------------------------
 
 
@@ -288,7 +293,11 @@ def look(asked: Mapping[str, Any]) -> Dict[str, Any]:
         # Behind this firewall nothing answers that is not named; to name it no more is how one closes it
         "answering": []
         if said("nft", "list", "table", "inet", "landfall")
-        else answering(said("ss", "-Hlntup"), addresses_of(said("ip", "-o", "address")), ["lo", *asked["inside"]]),
+        else answering(
+            said("ss", "-Hlntup"),
+            known_addresses(said("ip", "-o", "address"), asked.get("private", "")),
+            ["lo", *asked["inside"]],
+        ),
         "missing": sorted(set(asked["packages"]) - states),
         "active": sorted(active),
         "set_elsewhere": set_elsewhere(list(asked["settings"])),
