@@ -52,7 +52,7 @@ def test_verify_finds_lines_that_do_not_arrive_and_receivers_that_do_not_answer(
         assert words in text, text
 
 
-def test_status_tells_and_fails_nothing(host: Any) -> None:
+def test_status_tells_and_fails_nothing(host: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = "/opt/landfall/node_exporter/textfile.d"
     report = f"echo landfall_backup_last_success_timestamp_seconds $(($(date +%s) - 7260)) > {folder}/backup.prom"
     probe.output(host, "sh", "-c", report)
@@ -70,4 +70,9 @@ def test_status_tells_and_fails_nothing(host: Any) -> None:
     assert "last backup: 2 h 1 m ago" in text
     assert "firing alerts: " in text
     assert "GB free" in text
+    begin = text.index("disk: what has a bound comes to ")
+    with capsys.disabled():
+        sys.stdout.write("\n" + text[begin : text.index("\n\n", begin)])
+    assert rows["metrics"][:4] == ["metrics", "of", "prometheus", "6.7"]
+    assert "logs of loki  " in text and "by time alone" in text
     assert "- alloy: is exited" in text
