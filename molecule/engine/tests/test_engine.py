@@ -168,7 +168,10 @@ def test_a_run_killed_between_swap_and_record_is_finished_by_the_next(host: Any)
     assert "log.level=debug" in probe.output(host, "cat", "/opt/landfall/prometheus/compose.yaml"), "it had swapped"
 
     text, figures, status = play(*DEBUG)
-    assert status == 0 and figures["changed"] == 1, text
+    # The compose file is in place before the last file is: cut off between the two, the change is undone and made again
+    finished = "what a run that died had begun was finished and proven" in text
+    undone = "what a run that died had begun was undone; the previous files were restored" in text
+    assert status == 0 and finished != undone and figures["changed"] == (1 if finished else 2), text
     assert "--log.level=debug" in probe.containers(host)["prometheus"]["Args"]
     assert record(host, "prometheus")["digest"] != old and record(host, "prometheus")["proven"]
     assert unchanged(*play(*DEBUG))
