@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 AHEAD = """
 import json
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import foresight
+from ansible_collections.landfall.vps.plugins.plugin_utils import foresight, variables
 
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
@@ -25,7 +25,9 @@ class ActionModule(ActionBase):
         state = {"records": {}, "files": {}, "containers": {}, "images": {}, "volumes": {}, "networks": {}, "homes": []}
         state.update({"root": "/opt/landfall", "been_here": True, "deployed_before": []})
         found = foresight.look_ahead(self, task_vars, state)
-        line = {"faults": found.faults, "later": found.later, "told": foresight.told(found), "components": {
+        wrong = variables.faults(self, {**task_vars, "role_path": self._task.args["role"]})
+        told = foresight.told(found)
+        line = {"faults": found.faults, "inventory": wrong, "later": found.later, "told": told, "components": {
             one.name: {"present": one.rendered.desired.present, "needs": one.options["needs"],
                        "targets": one.rendered.desired.meta.get("targets") or [],
                        "files": {path: text.decode() for path, text in one.rendered.contents.items()}}
@@ -39,14 +41,15 @@ class ActionModule(ActionBase):
 def planned(home: Path, inventory: dict[str, Any], root: Path = ROOT) -> dict[str, dict[str, Any]]:
     """What each host of an ``inventory`` would get from site.yml, by host.
 
-    ``{faults, later, told, components: {name: {present, needs, targets, files: {path: text}}}}``. ``home`` is an empty
-    folder for the run; secrets are kept in ``home``/secrets. ``root`` is the checkout whose roles are rendered.
+    ``{faults, inventory, later, told, components: {name: {present, needs, targets, files: {path: text}}}}``, where
+    ``inventory`` is what is wrong with the variables. ``home`` is an empty folder for the run; secrets are kept in
+    ``home``/secrets. ``root`` is the checkout whose roles are rendered.
     """
     (home / "action_plugins").mkdir(exist_ok=True)
     (home / "action_plugins" / "ahead.py").write_text(AHEAD)
     (home / "seen").mkdir(exist_ok=True)
     site = yaml.safe_load((root / "site.yml").read_text(encoding="utf-8"))[0]
-    ahead = {"name": "Look ahead", "ahead": {"to": str(home / "seen")}}
+    ahead = {"name": "Look ahead", "ahead": {"to": str(home / "seen"), "role": str(root / "roles" / "landfall")}}
     known = {"ansible.builtin.import_role": {"name": "landfall", "tasks_from": "known.yml"}}
     tasks = [known, ahead, {"ansible.builtin.meta": "end_play"}, *site["tasks"][1:]]
     (home / "play.yml").write_text(json.dumps([{**site, "become": False, "tasks": tasks, "connection": "local"}]))

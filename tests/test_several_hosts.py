@@ -50,7 +50,7 @@ def compose(seen: Seen, host: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("host", HOLDS)
 def test_each_host_holds_what_its_groups_say(seen: Seen, host: str) -> None:
-    assert seen[host]["faults"] == [] and seen[host]["later"] == {}
+    assert seen[host]["faults"] == seen[host]["inventory"] == [] and seen[host]["later"] == {}
     assert set(compose(seen, host)) == HOLDS[host]
     assert seen[host]["told"][0].startswith("hosts: web (10.99.0.1) holds edge, app, workers; db (10.99.0.2)")
 
@@ -186,3 +186,19 @@ def test_lines_of_each_host_say_whose_they_are(seen: Seen) -> None:
     for host, label in (("web", 'node = "web"'), ("watch", 'node = "watch"'), ("alone", "")):
         config = seen[host]["components"]["alloy"]["files"]["alloy/config/config.alloy"]
         assert label in config and ("node = " in config) == bool(label)
+
+
+def test_what_is_wrong_with_groups_and_addresses_is_told_with_the_rest_of_the_inventory(tmp_path: Path) -> None:
+    wrong = inventory(web={"landfall_private_address": "172.30.0.9"}, db={"landfall_private_address": "203.0.113.7"},
+                      watch={"landfall_private_address": ""}, other={})  # fmt: skip
+    wrong["all"]["children"]["landfall_data"]["hosts"]["web"] = {}
+    wrong["all"]["children"]["landfall_monitor"] = {"hosts": {"other": {}}}
+    wrong["all"]["vars"] = {**VALUES, "landfall_mtu": 1}
+    seen = fleetkit.planned(tmp_path, wrong)
+    for host in ("web", "db", "watch"):
+        told = seen[host]["inventory"]
+        for part in ("landfall_mtu: 1 is no packet size", "landfall_data: has 2 hosts (db, web)",
+                     "web has 172.30.0.9, which lies in landfall_subnet", "db has 203.0.113.7, which is public",
+                     "watch has none", "landfall_monitor: no group has this name"):  # fmt: skip
+            assert len([one for one in told if part in one]) == 1, (host, part, told)
+    assert "did you mean landfall_monitoring?" in " ".join(seen["other"]["inventory"])
