@@ -310,7 +310,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     def _faults_of_variables(self, task_vars: Dict[str, Any], values: Dict[str, Dict[str, Any]]) -> List[str]:
         if not task_vars.get("role_path"):
             raise AnsibleActionFail("landfall.vps.state checks the variables of roles: call it from the role landfall")
-        return variables.faults(self, task_vars, values)
+        read, own = self._loader.get_text_file_contents, self._task.get_vars()
+        return variables.faults(self, read, own, task_vars, values)
 
     def _dashboard_faults(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
         def there(role: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
@@ -15,16 +15,21 @@ STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "la
 
 
 def faults(
-    action: ActionBase, task_vars: Dict[str, Any], values: Optional[Dict[str, Dict[str, Any]]] = None
+    action: ActionBase,
+    read: Callable[[str], str],
+    own: Iterable[str],
+    task_vars: Dict[str, Any],
+    values: Optional[Dict[str, Dict[str, Any]]] = None,
 ) -> List[str]:
     """All faults of the variables of this play's roles, each once; ``values`` is filled with those of enabled roles.
 
-    The task of ``action`` belongs to a role.
+    The task of ``action`` belongs to a role; ``own`` are the variables that it defines for itself, and ``read`` returns
+    the text of a file as Ansible reads it.
     """
     place = os.path.dirname(str(task_vars["role_path"]))
     specs = role_specs(place)
     # What tasks define for themselves is no part of the inventory
-    apart = {**(task_vars.get("ansible_facts") or {}), **action._task.get_vars()}
+    apart = {*(task_vars.get("ansible_facts") or {}), *own}
     names = [name for name in task_vars if name not in apart]
     templar = seam.remembering(action, task_vars)[1]
     found = inventory_faults(
@@ -34,12 +39,12 @@ def faults(
         lambda name: templar.template(task_vars[name]),
         values,
         {role: formats.load(place, role) for role in specs},
-        Sources(action._loader.get_text_file_contents, place + os.sep),
+        Sources(read, place + os.sep),
         task_vars,
     )
-    own = _of_stack(action, task_vars)
-    hosts = placement.faults(task_vars, str(own.get("landfall_subnet") or ""))
-    return list(dict.fromkeys([*found, *stack.faults(own), *hosts]))
+    whole = _of_stack(action, task_vars)
+    hosts = placement.faults(task_vars, str(whole.get("landfall_subnet") or ""))
+    return list(dict.fromkeys([*found, *stack.faults(whole), *hosts]))
 
 
 def _of_stack(action: ActionBase, task_vars: Dict[str, Any]) -> Dict[str, Any]:
@@ -47,7 +52,7 @@ def _of_stack(action: ActionBase, task_vars: Dict[str, Any]) -> Dict[str, Any]:
     for name in STACK_VARIABLES:
         if name in task_vars:
             try:
-                values[name] = action._templar.template(task_vars[name])
+                values[name] = seam.template(action, task_vars[name])
             except AnsibleError:
                 continue  # was told with all the others
     return values
