@@ -135,7 +135,7 @@ def absent_paths(text: str) -> list[str]:
     """
     folders = "|".join(sorted(path.name for path in rolekit.ROOT.iterdir() if path.is_dir() and path.name[0] != "."))
     named = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", text))
-    made = ("inventory/production", "roles/whoami", "build/", "app/.venv")
+    made = ("inventory/production", "inventory/preview", "roles/whoami", "build/", "app/.venv")
     return sorted(name for name in named if not name.startswith(made) and not (rolekit.ROOT / name).exists())
 
 
