@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -147,3 +148,13 @@ def test_a_range_that_a_host_has_already_is_refused(hosts: dict[str, Any], deplo
     text, _changed = deploy("--extra-vars", "private_network_subnet=172.17.0.0/16", fails=True)
     assert re.search(r"private_network_subnet: 172.17.0.0/16\s+overlaps", text) and "nothing was changed" in text
     assert {name: host.config() for name, host in hosts.items()} == before
+
+
+def test_tunnels_come_back_after_a_reboot_before_what_is_published_on_them(hosts: dict[str, Any]) -> None:
+    private = hosts["data"].config()["address"]
+    hosts["data"].run("systemctl --no-block reboot", check=False)
+    time.sleep(5)
+    began = time.monotonic()
+    assert probe.eventually(lambda: reaches(hosts["web"], private), 180)
+    sys.stdout.write(f"Redis of data answered web {time.monotonic() - began + 5:.0f} s after the reboot began\n")
+    assert [host.proof()["silent"] for host in hosts.values()] == [[], [], []]
