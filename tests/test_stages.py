@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -151,3 +152,22 @@ def test_who_is_ended_ends_its_stages_and_prints_what_they_said(tmp_path: Path) 
     assert f"==== endless\npid {pid}\n==== endless: FAILED" in printed
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_who_is_ended_while_a_thread_starts_prints_what_stages_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    runner = stages.Runner([Stage("endless", python("print('here', flush=True)\ntime.sleep(600)"))], 1, tmp_path)
+
+    def interrupted(thread: threading.Thread) -> None:
+        deadline = time.monotonic() + 30
+        while not runner.said("endless").strip() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        start(threading.Timer(0.3, start, [thread]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run()
+    assert "==== endless\nhere\n==== endless: FAILED" in capsys.readouterr().out

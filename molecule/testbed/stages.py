@@ -119,7 +119,6 @@ class Runner:
         self.waiting, self.jobs, self.home = list(stages), jobs, home
         self.names = {stage.name for stage in stages}
         self.start = time.monotonic()
-        self.enders: list[threading.Thread] = []
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.since: dict[str, float] = {}
         self.results: dict[str, Result] = {}
@@ -160,9 +159,8 @@ class Runner:
             process = subprocess.Popen(stage.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        env=environment, start_new_session=True)  # fmt: skip
         self.running[stage.name], self.since[stage.name] = process, time.monotonic()
+        threading.Thread(target=self.end, args=(stage, process), daemon=True).start()
         self.say(f"{stage.name}: begun")
-        self.enders.append(threading.Thread(target=self.end, args=(stage, process), daemon=True))
-        self.enders[-1].start()
 
     def end(self, stage: Stage, process: subprocess.Popen[bytes]) -> None:
         """Wait for a stage and print all it said."""
@@ -206,8 +204,9 @@ class Runner:
         for process in list(self.running.values()):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-        for ender in self.enders:
-            ender.join(30)
+        # Not joined: who ends this may do so while a thread is only being started
+        with self.turn:
+            self.turn.wait_for(lambda: not self.running, 30)
 
 
 def slowest(files: list[Path]) -> list[tuple[float, str]]:
