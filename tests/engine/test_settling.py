@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import applying, compose, settling
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven
 
 NETWORK = {"name": "landfall", "subnet": "172.30.0.0/24"}
@@ -299,6 +302,31 @@ class Signalled:
     def logs(self, _name: str, _lines: int) -> str:
         """The end of its log."""
         return 'level=INFO msg=Loading\nlevel=ERROR msg="loading groups failed" err="x.yml: bad"\nlevel=INFO msg=on'
+
+
+class Running(Docker):
+    """An engine with one container, whose first process is ``pid``; it is only looked at."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid = pid
+
+    def inspect(self, name: str) -> dict[str, Any] | None:
+        """Tell of the container."""
+        return {"State": {"Pid": self.pid}} if name == "prometheus" else None
+
+    def call(self, *_arguments: Any, **_more: Any) -> tuple[int, bytes]:
+        """Refuse whatever would tell the engine that somebody has ended the container."""
+        raise AssertionError("the engine is asked")
+
+
+def test_a_signal_goes_past_the_engine_which_would_not_start_the_container_after_a_reboot() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        Running(process.pid).kill("prometheus", "SIGHUP")
+        assert process.wait(10) == -signal.SIGHUP
+    for docker, name in ((Running(0), "prometheus"), (Running(1), "redis")):
+        with pytest.raises(DockerError, match="does not run"):
+            docker.kill(name, "SIGHUP")
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import hashlib
 import http.client
 import ipaddress
 import json
+import os
+import signal as signals
 import socket
 import struct
 import time
@@ -210,8 +212,15 @@ class Docker:
         return result
 
     def kill(self, name: str, signal: str) -> None:
-        """Send a signal to a container's first process."""
-        self.json("POST", "/containers/{0}/kill?signal={1}".format(urllib.parse.quote(name), signal))
+        """Send a signal, such as SIGHUP, to a container's first process. Raises DockerError where it does not run.
+
+        The engine itself takes every signal that it passes on for a stop by hand: with ``restart: unless-stopped`` it
+        would not start the container again after a reboot (moby's killWithSignal sets HasBeenManuallyStopped).
+        """
+        process = int(((self.inspect(name) or {}).get("State") or {}).get("Pid") or 0)
+        if not process:
+            raise DockerError("{0} does not run, so that nobody takes in the signal {1}".format(name, signal))
+        os.kill(process, getattr(signals, signal))
 
     def execute(self, name: str, argv: List[str], timeout: float = 30.0) -> Tuple[int, str]:
         """Run a command inside a container; return (exit code, both outputs). Raises DockerError on time-out."""
