@@ -30,7 +30,7 @@ def blank(root: str, machine: str = "") -> Dict[str, Any]:
               "error": "", "setup": {}, "logins": {}}  # fmt: skip
     empty: Dict[str, Any] = {
         name: {} for name in ("network", "containers", "images", "networks", "volumes", "files", "records",
-                              "bad_records", "timers")
+                              "bad_records", "timers", "texts")
     }  # fmt: skip
     lists: Dict[str, Any] = {name: [] for name in ("leftovers", "releases", "deployed_before", "homes")}
     more = {"format": 1, "root": root, "host": {"architecture": machine}, "engine": engine, "been_here": False}
