@@ -25,7 +25,8 @@ class ActionModule(ActionBase):
         state = {"records": {}, "files": {}, "containers": {}, "images": {}, "volumes": {}, "networks": {}, "homes": []}
         state.update({"root": "/opt/landfall", "been_here": True, "deployed_before": []})
         found = foresight.look_ahead(self, task_vars, state)
-        wrong = variables.faults(self, {**task_vars, "role_path": self._task.args["role"]})
+        known = {**task_vars, "role_path": self._task.args["role"]}
+        wrong = variables.faults(self, self._loader.get_text_file_contents, self._task.get_vars(), known)
         told = foresight.told(found)
         line = {"faults": found.faults, "inventory": wrong, "later": found.later, "told": told, "components": {
             one.name: {"present": one.rendered.desired.present, "needs": one.options["needs"],

@@ -10,6 +10,7 @@ import shutil
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +43,13 @@ class Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), self.RequestHandlerClass)
+
+
+@pytest.fixture(name="tmp_path")
+def fixture_tmp_path() -> Iterator[Path]:
+    """A folder with a short name, whatever TMPDIR says: the path of a socket has no more than 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="previews-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -73,9 +73,11 @@ def test_queues_are_counted_in_the_broker_s_database(url: str | None, database: 
     service = dict(rolekit.services(rendered))["redis-exporter"]
     assert f"db{database}=mail," in service["environment"]["REDIS_EXPORTER_CHECK_SINGLE_KEYS"]
     script = rolekit.text(rendered, "redis_exporter/config/unacked.lua")
-    assert (f"redis.call('SELECT', {database})\nlocal first" in script) is (database > 0)
-    before = "local first = redis.call('ZRANGE', 'unacked_index', 0, 0, 'WITHSCORES')\n"
-    assert before in script and "{%" not in script
+    before, _found, after = script.partition(
+        "local first = redis.call('ZRANGE', prefix .. 'unacked_index', 0, 0, 'WITHSCORES')\n"
+    )
+    assert after and "{%" not in script
+    assert (f"redis.call('SELECT', {database})\n" in before) is (database > 0)
 
 
 def test_a_worker_among_the_services_has_its_queues_watched_too(tmp_path: Path) -> None:
