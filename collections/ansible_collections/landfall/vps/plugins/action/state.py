@@ -104,6 +104,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             found = [("the inventory of {0} has {1}", faults if args.get("inventory", True) else [])]
             state = self._answer(reading.result, task_vars, found)
         state = self._queue(state, args, python, task_vars, bool(faults))
+        from_bundle = {"bundle": bundle} if bundle else {}
+        state.update(from_bundle)
         if args.get("inventory", True):
             found.append(("the dashboards for {0} have {1}", self._dashboard_faults(state, task_vars)))
         whole = self._stack(task_vars)
@@ -116,12 +118,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         unchanged = "; nothing was changed" if args.get("inventory", True) else "; no component was changed"
         self._refuse(found, task_vars, told, unchanged)
         changed = False
-        if bundle:
-            state["bundle"] = bundle
         if state.get("leftovers") and not self._task.check_mode:
             concluded = self._recover(state, python, whole, task_vars)
             changed = bool(concluded)
-            state = self._answer(lambda: self._read(python, state["root"]), task_vars, [])
+            state = {**self._answer(lambda: self._read(python, state["root"]), task_vars, []), **from_bundle}
         if args.get("inventory", True):
             self._look_ahead(state, args, task_vars, result, values)
         else:  # a second look at the VPS: what was planned for it stands
