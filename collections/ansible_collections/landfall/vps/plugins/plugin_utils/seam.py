@@ -237,16 +237,15 @@ def holds(templar: Templar, task: PlayTask) -> bool:
 
 
 def runs_alike(action: ActionBase, task: PlayTask, settings: Sequence[str]) -> bool:
-    """Whether a later task has the ``settings`` of this one, and nobody is asked and no host looked at before it.
-
-    Without: False, and each task makes a trip of its own.
-    """
+    """Whether a later task has the ``settings`` of this one, and nobody is asked before it. Without: False."""
     try:
         own = action._task
-        stops = own.any_errors_fatal or own.get_play().max_fail_percentage is not None
-        if context.CLIARGS.get("step") or stops or any(own.environment or ()) or any(task.raw.environment or ()):
+        stops = own.any_errors_fatal or own.get_play().max_fail_percentage is not None or context.CLIARGS.get("step")
+        if stops or any(own.environment or ()) or any(task.raw.environment or ()):
             return False
-        return all((getattr(task.raw, name) or None) == (getattr(own, name) or None) for name in settings)
+        # From 2.21 on, the task that runs has the full name of its connection
+        mine, its = ([str(getattr(one, n) or "") for n in settings] for one in (own, task.raw))
+        return [text.replace("ansible.builtin.", "") for text in mine] == its
     except (AttributeError, AnsibleError):
         return False
 
