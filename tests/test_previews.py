@@ -149,6 +149,23 @@ SHARED = {"landfall", "verify"}
 OWN = {"app", "celery", "redis", "postgres"}
 
 
+@pytest.mark.parametrize("visited", [False, True])
+def test_a_preview_that_a_visitor_looks_at_can_be_deployed_again(visited: bool) -> None:
+    """On what systemd does: a request starts the service of a socket, and beside that no socket is started."""
+    tasks = yaml.safe_load((rolekit.ROLES / "app/tasks/preview.yml").read_text())
+    begin = next(task for task in tasks if "ansible.builtin.systemd_service" in task)
+    active = {".socket"}
+    for item in begin["loop"]:
+        if visited and ".socket" in active:
+            active.add(".service")
+        if item["state"] in ("stopped", "restarted"):
+            active.discard(item["kind"])
+        if item["state"] in ("started", "restarted"):
+            assert item["kind"] != ".socket" or ".service" not in active, "already active, refusing"
+            active.add(item["kind"])
+    assert active >= {".socket", "-end.timer"}
+
+
 def test_a_preview_has_the_application_and_its_data_alone() -> None:
     """Whatever else the inventory of the stack says, that is the other stack's."""
     variables = yaml.safe_load((rolekit.ROOT / "playbooks/preview.yml").read_text())[0]["vars"]
