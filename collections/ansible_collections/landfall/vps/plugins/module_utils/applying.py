@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple, TypeVar
 
 from ansible_collections.landfall.vps.plugins.module_utils import (
     compose,
@@ -29,6 +29,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.probe import (
 )
 from ansible_collections.landfall.vps.plugins.module_utils.store import Store, make_folders
 
+Answer = TypeVar("Answer")
 RELOAD_PATIENCE = 30.0  # seconds
 SAME_REFUSAL = 10.0  # seconds
 _ONE_AT_A_TIME = threading.Lock()
@@ -86,19 +87,23 @@ def _came(docker: Docker, seen: Mapping[str, Any], container: str, network: str)
     return at, well == 1
 
 
-def _signalled(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> None:
-    """Send the signal; where its metrics tell what came of it, wait for that. Raises Unproven with what it said."""
-    seen, before = spec.get("success"), (0.0, True)
+def _once_it_listens(ask: Callable[[], Answer]) -> Answer:
+    """What a program says that may have been started a moment ago. Raises Unproven when it says nothing in time."""
     deadline = time.monotonic() + RELOAD_PATIENCE
-    while seen:
+    while True:
         try:
-            before = _came(docker, seen, container, network)
-            break
+            return ask()
         except Unproven:
-            # It may have been started a moment ago, and the signal would end it before it listens
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+def _signalled(docker: Docker, spec: Mapping[str, Any], container: str, network: str) -> None:
+    """Send the signal; where its metrics tell what came of it, wait for that. Raises Unproven with what it said."""
+    seen, before = spec.get("success"), (0.0, True)
+    if seen:  # the signal would end it before it listens
+        before = _once_it_listens(lambda: _came(docker, seen, container, network))
     docker.kill(container, spec["signal"])
     sent = time.monotonic()
     while seen:
@@ -121,16 +126,7 @@ def reload_component(docker: Docker, meta: Mapping[str, Any], network: str, cont
         with _ONE_AT_A_TIME:
             _signalled(docker, spec, container, network)
         return
-    deadline = time.monotonic() + RELOAD_PATIENCE
-    while True:
-        try:
-            refused = _ask_to_reload(docker, spec, container, network)
-            break
-        except Unproven:
-            # It may have been started a moment ago and not listen yet
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    refused = _once_it_listens(lambda: _ask_to_reload(docker, spec, container, network))
     if refused:
         raise Unproven("reload of {0} was refused: {1}".format(container, refused))
 
