@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from . import probe
 from .paths import ROOT
 
 PLAY = "molecule/engine/converge.yml"
+STATE = "/opt/landfall/.state"
+LOCK = f"{STATE}/lock"
 
 
 def play(*argv: str) -> tuple[str, dict[str, int], int]:
@@ -45,18 +49,48 @@ def unchanged(text: str, figures: dict[str, int], status: int) -> bool:
 
 
 @contextmanager
-def added_to_role(path: str, text: str) -> Iterator[None]:
-    """Let plays use a copy of all roles in which ``text`` is added to the end of the file ``path``.
+def changed_roles(change: Callable[[Path], None]) -> Iterator[None]:
+    """Let plays use a copy of all roles, to whose folder ``change`` was done.
 
     What an inventory can say is judged before a checker sees it, so that only a role can be wrong in a checker's eyes.
     """
     with tempfile.TemporaryDirectory() as folder:
         roles = Path(folder) / "roles"
         shutil.copytree(ROOT / "roles", roles)
-        with (roles / path).open("a", encoding="utf-8") as handle:
-            handle.write(text)
+        change(roles)
         os.environ["ANSIBLE_ROLES_PATH"] = str(roles)
         try:
             yield
         finally:
             del os.environ["ANSIBLE_ROLES_PATH"]
+
+
+def added_to_role(path: str, text: str) -> AbstractContextManager[None]:
+    """As ``changed_roles``, with ``text`` added to the end of the file ``path``."""
+
+    def add(roles: Path) -> None:
+        with (roles / path).open("a", encoding="utf-8") as handle:
+            handle.write(text)
+
+    return changed_roles(add)
+
+
+def begin(*argv: str) -> subprocess.Popen[bytes]:
+    """Start a run in a session of its own, so that all of it can be killed as a CI system kills its job."""
+    scenario = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i", str(ROOT / "molecule/shared/inventory.yml"), "-i", str(scenario / "hosts.yml"),
+        PLAY, *argv,
+    ]  # fmt: skip
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def leftovers(host: Any) -> list[str]:
+    """What nobody needs once no run is at work."""
+    found = probe.output(host, "find", STATE, "-mindepth", "1").split()
+    return [path for path in found if "/staged-" in path or "/journal/" in path or path == LOCK]

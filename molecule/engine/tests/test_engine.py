@@ -11,10 +11,6 @@ from testbed import probe
 from testbed.drills import added_to_role, identity, play, record, serves, unchanged
 
 DEBUG = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--log.level=debug"]}')
-CRASH = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--no-such-flag"]}')
-# Runs and is healthy, since its healthcheck asks on the loopback address, and yet serves nobody
-DEAF = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--web.listen-address=127.0.0.1:9090"]}')
-REDIS = ("--tags", "redis", "-e", "redis_memory=600m")
 
 BROKEN_CONFIGURATION = ("prometheus/templates/config/prometheus.yml.j2", "\nno_such_key: 1\n")
 # A quote too many, and the rule file is no YAML any more
@@ -130,31 +126,6 @@ def test_a_dashboard_whose_uid_another_has_never_becomes_live(host: Any) -> None
     assert status == 0 and figures["changed"] == 1 and host.file(mine).exists, text
 
 
-def test_a_version_that_does_not_serve_is_undone_and_says_why(host: Any) -> None:
-    before = probe.output(host, "cat", "/opt/landfall/prometheus/compose.yaml")
-    digest = record(host, "prometheus")["digest"]
-    text, _figures, status = play(*CRASH)
-    assert status != 0
-    assert "no-such-flag" in text, text  # the program's own log line
-    assert "previous version was restored and serves again" in text, text
-    assert "rolled_back" in text
-    assert probe.output(host, "cat", "/opt/landfall/prometheus/compose.yaml") == before
-    assert record(host, "prometheus")["digest"] == digest
-    assert serves(host)
-    assert unchanged(*play())
-
-
-def test_a_new_component_that_does_not_serve_is_removed_again(host: Any) -> None:
-    assert play("--tags", "redis_exporter", "-e", "redis_exporter_enabled=false")[2] == 0
-    text, _figures, status = play("--tags", "redis_exporter", "-e", "redis_exporter_memory=6m")
-    assert status != 0 and "it was new: its containers and files were removed again" in text, text
-    assert "redis-exporter" not in probe.containers(host)
-    assert not host.file("/opt/landfall/redis_exporter").exists
-    assert not host.file("/opt/landfall/prometheus/targets.d/redis-exporter.yml").exists
-    text, figures, status = play("--tags", "redis_exporter")
-    assert status == 0 and figures["changed"] == 1, text
-
-
 def test_a_run_killed_between_swap_and_record_is_finished_by_the_next(host: Any) -> None:
     old = record(host, "prometheus")["digest"]
     killed: list[Any] = []
@@ -176,23 +147,6 @@ def test_a_run_killed_between_swap_and_record_is_finished_by_the_next(host: Any)
     assert record(host, "prometheus")["digest"] != old and record(host, "prometheus")["proven"]
     assert unchanged(*play(*DEBUG))
     assert play("--tags", "prometheus")[2] == 0
-
-
-def test_a_second_run_at_the_same_time_is_refused_with_who_and_since_when(host: Any) -> None:
-    first: list[Any] = []
-    runner = threading.Thread(target=lambda: first.append(play(*DEAF)))
-    runner.start()
-    lock = "/opt/landfall/.state/lock"
-    assert probe.eventually(lambda: host.file(lock).exists), "the first run took no lock"
-    text, _figures, status = play(*REDIS)
-    runner.join()
-    assert status != 0, text
-    assert "another run is in progress on this VPS" in text, text
-    assert re.search(r"since\s+20\d\d-\d\d-\d\d", text) and "prometheus: recreated" in text, text
-    assert first[0][2] != 0 and "previous version was restored" in first[0][0], first[0][0]
-    assert "not ready after 60 s" in first[0][0], first[0][0]
-    assert not host.file(lock).exists, "both runs ended, so the lock must be free"
-    assert unchanged(*play())
 
 
 def test_a_hand_edited_file_is_put_right_by_a_reload(host: Any) -> None:

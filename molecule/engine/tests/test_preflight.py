@@ -63,6 +63,59 @@ def test_all_faults_are_told_at_once_and_nothing_is_changed(host: Any, mode: str
     assert (probe.output(host, *tree), {n: probe.identity(c) for n, c in probe.containers(host).items()}) == before
 
 
+@pytest.fixture(name="peculiar")
+def fixture_peculiar(host: Any) -> Iterator[str]:
+    """What somebody made of the engine: its settings, root's client, containers, volumes and images; an image of it."""
+    image = probe.containers(host)["redis"]["Config"]["Image"]
+    arm = "printf x >/tmp/x && tar -C /tmp -c x | docker import --platform linux/{0} - stranger:1"
+    other = "amd64" if probe.output(host, "uname", "-m").strip() == "aarch64" else "arm64"
+    probe.output(host, "sh", "-c", arm.format(other))
+    probe.output(host, "docker", "run", "-d", "--name", "shop", "--publish", "127.0.0.1:6391:6379", image)
+    probe.output(host, "docker", "volume", "create", "lived-redis-data")
+    kept = "test ! -e {0} || cp -a {0} {0}.kept; mkdir -p $(dirname {0}); printf '%s' '{1}' >{0}"
+    back = "rm -f {0}; test ! -e {0}.kept || mv {0}.kept {0}"
+    files = {"/etc/docker/daemon.json": '{"mtu": 1400,}', "/root/.docker/config.json": '{"currentContext": "far"}'}
+    try:
+        for path, text in files.items():
+            probe.output(host, "sh", "-c", kept.format(path, text))
+        yield other
+    finally:
+        for path in files:
+            probe.output(host, "sh", "-c", back.format(path))
+        probe.output(host, "docker", "rm", "--force", "--volumes", "shop")
+        probe.output(host, "docker", "volume", "rm", "lived-redis-data")
+        probe.output(host, "docker", "rmi", "stranger:1")
+
+
+def test_each_kind_of_neighbour_and_engine_is_told_in_one_message(host: Any, peculiar: str) -> None:
+    """A second stack comes to this VPS, where all is taken: by the first one, by a shop, by what its owner set."""
+    wanted = {
+        "landfall_prefix": "lived-",
+        "landfall_subnet": "172.30.0.0/25",
+        "landfall_image_size": "900TB",
+        "redis_publish": ["127.0.0.1:6391:6379"],
+        "redis_image": "stranger:1",
+        "redis_exporter_image": "nobody/has-this:1",
+        "docker_daemon_options": {"iptables": False},
+    }
+    text, figures, status = play("--check", "-e", json.dumps(wanted))
+    assert status != 0 and figures["changed"] == 0, text
+    told = (
+        "/etc/docker/daemon.json is no JSON",
+        "iptables is false",
+        "the context 'far'",
+        "redis_publish[0]: port 6391/tcp of the VPS is taken by the container shop",
+        "port 9090/tcp of the VPS is taken by the container prometheus of the Landfall stack 'landfall'",
+        "landfall_subnet: 172.30.0.0/25 overlaps the Docker network landfall",
+        "1 missing image and the reserve need 900000.0 GB",
+        f"redis_image: stranger:1 is built for {peculiar}",
+        "the volume lived-redis-data is there already and belongs to somebody who made it by hand",
+    )
+    missing = [words for words in told if words not in text]
+    assert not missing, (missing, text)
+    assert not host.file("/opt/lived-landfall").exists and not host.file("/opt/landfall/.state/lock").exists
+
+
 @pytest.mark.usefixtures("stranger")
 def test_what_only_overlaps_a_network_that_is_there_is_told(host: Any) -> None:
     text, figures, status = play()

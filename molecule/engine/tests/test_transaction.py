@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
 from typing import Any
 
+import pytest
 from testbed import probe
-from testbed.drills import PLAY, identity, play, record, serves, unchanged
-from testbed.paths import ROOT
+from testbed.drills import LOCK, STATE, begin, identity, leftovers, play, record, serves, unchanged
 
 DEBUG = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--log.level=debug"]}')
-STATE = "/opt/landfall/.state"
-LOCK = f"{STATE}/lock"
-# What root has after dev-sec's os_hardening, for everything that sudo starts
-UMASK = "Defaults umask=0077\nDefaults umask_override\n"
-
-
-def begin(*argv: str) -> subprocess.Popen[bytes]:
-    """Start a run in a session of its own, so that all of it can be killed as a CI system kills its job."""
-    scenario = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-    command = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        "-i", str(ROOT / "molecule/shared/inventory.yml"), "-i", str(scenario / "hosts.yml"),
-        PLAY, *argv,
-    ]  # fmt: skip
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def leftovers(host: Any) -> list[str]:
-    """What nobody needs once no run is at work."""
-    found = probe.output(host, "find", STATE, "-mindepth", "1").split()
-    return [path for path in found if "/staged-" in path or "/journal/" in path or path == LOCK]
+# What root has after dev-sec's os_hardening, for everything that sudo starts, and the strictest there is
+UMASK = "Defaults umask={}\nDefaults umask_override\n"
 
 
 def test_the_lock_of_a_controller_that_was_killed_frees_itself_at_once(host: Any) -> None:
@@ -69,28 +42,12 @@ def test_what_a_killed_run_had_staged_is_gone_after_the_next_one(host: Any) -> N
     assert leftovers(host) == []
 
 
-def test_a_run_that_pauses_longer_than_a_lease_still_has_the_vps(host: Any) -> None:
-    first: list[Any] = []
-
-    def pausing() -> None:
-        first.append(probe.playbook(name="molecule/engine/pausing.yml"))
-
-    runner = threading.Thread(target=pausing)
-    runner.start()
-    assert probe.eventually(lambda: host.file(LOCK).exists), "the first run took no lock"
-    time.sleep(65)  # a lease is 60 s
-    text, _figures, status = play("--tags", "prometheus", *DEBUG[2:])
-    runner.join()
-    assert status != 0 and "another run is in progress on this VPS" in text, text
-    assert first[0][2] == 0, first[0][0]
-    assert probe.eventually(lambda: not host.file(LOCK).exists, 15), "the run has ended"
-    assert play()[2] == 0
-
-
-def test_root_s_umask_decides_nothing(host: Any) -> None:
-    probe.output(host, "sh", "-c", f"printf '{UMASK}' >/etc/sudoers.d/umask && chmod 0440 /etc/sudoers.d/umask")
+@pytest.mark.parametrize("umask", ["0027", "0077"])
+def test_root_s_umask_decides_nothing(host: Any, umask: str) -> None:
+    text = UMASK.format(umask)
+    probe.output(host, "sh", "-c", f"printf '{text}' >/etc/sudoers.d/umask && chmod 0440 /etc/sudoers.d/umask")
     try:
-        assert probe.output(host, "sh", "-c", "umask").strip() == "0077", "the test's own preparation"
+        assert probe.output(host, "sh", "-c", "umask").strip() == umask, "the test's own preparation"
         assert play("--tags", "prometheus", "-e", "prometheus_enabled=false")[2] == 0
         probe.output(host, "rm", "-rf", "/opt/landfall/prometheus")
         text, _figures, status = play()
