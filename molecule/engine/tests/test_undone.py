@@ -18,7 +18,6 @@ MORE = """
 {{ service.defaults('redis-exporter-more', image=redis_exporter_image, cpus=redis_exporter_cpus,
                     memory=redis_exporter_memory, user='59000:59000') }}
 {{ service.healthcheck(['CMD', 'false'], interval='1s', timeout='1s', retries=1, start_period='1s') }}
-{{ service.network() }}
 """
 RULE = {"groups": [{"name": "more", "rules": [{"alert": "More", "expr": "vector(1) > 2"}]}]}
 ADDED = ("prometheus/rules.d/redis-exporter--more.yml", "prometheus/targets.d/redis-exporter-more.yml",
@@ -35,8 +34,9 @@ def tree(host: Any) -> str:
 def grown(roles: Path) -> None:
     """Let redis-exporter bring a service that does not serve, and a file of each kind for others."""
     role = roles / "redis_exporter"
-    with (role / "templates/compose.yaml.j2").open("a", encoding="utf-8") as handle:
-        handle.write(MORE)
+    template = role / "templates/compose.yaml.j2"
+    services, network, _nothing = template.read_text(encoding="utf-8").rpartition("{{ service.network() }}\n")
+    template.write_text(f"{services.rstrip()}{MORE}{network}", encoding="utf-8")
     (role / "templates/rules/more.yml.j2").write_text(json.dumps(RULE))
     board = json.loads((role / "files/dashboards/database-redis.json").read_text())
     (role / "files/dashboards/more.json").write_text(json.dumps({**board, "uid": "landfall-more", "title": "More"}))
