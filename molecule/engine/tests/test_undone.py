@@ -20,7 +20,8 @@ MORE = """
 {{ service.healthcheck(['CMD', 'false'], interval='1s', timeout='1s', retries=1, start_period='1s') }}
 """
 RULE = {"groups": [{"name": "more", "rules": [{"alert": "More", "expr": "vector(1) > 2"}]}]}
-ADDED = ("prometheus/rules.d/redis-exporter--more.yml", "prometheus/targets.d/redis-exporter-more.yml",
+# New files, and one that gets a target more
+ADDED = ("prometheus/rules.d/redis-exporter--more.yml", "prometheus/targets.d/redis-exporter.yml",
          "grafana/dashboards.d/redis-exporter--more.json")  # fmt: skip
 
 
