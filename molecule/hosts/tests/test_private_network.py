@@ -92,12 +92,12 @@ def test_what_the_controller_did_not_confirm_the_host_undoes(hosts: dict[str, An
     # As the role does: the timer of a change that was undone at once is still there
     web.run("systemctl stop landfall-private-network-undo.timer 2>/dev/null; "
             f"{FOLDER}/tunnels.py arm; systemd-run --quiet --collect --unit=landfall-private-network-undo "
-            "--timer-property=AccuracySec=1s --property=KillMode=process --on-active=15 "
+            "--timer-property=AccuracySec=1s --property=KillMode=process --on-active=5 "
             f"{FOLDER}/tunnels.py undo")  # fmt: skip
     web.run("cat >/etc/landfall/private_network/network.json", json.dumps({**before, "address": "10.99.7.7"}))
     web.run(f"{FOLDER}/tunnels.py apply")
     assert web.proof(2)["cut"] == ["data", "watch"]
-    assert probe.eventually(lambda: web.config() == before, 40)
+    assert probe.eventually(lambda: web.config() == before, 20)
     assert web.proof()["silent"] == []
 
 
