@@ -383,3 +383,5 @@ def test_the_page_has_an_example_of_each_option() -> None:
     }
     # docs/operations/tls.md and docs/previews.md have theirs
     assert set(options) - used - within == {"health_host", "previews", "tls"}
+    for page, option in (("operations/tls.md", "tls:"), ("previews.md", "previews: true")):
+        assert option in (rolekit.ROOT / "docs" / page).read_text(encoding="utf-8"), page
