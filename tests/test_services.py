@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
+from ansible_collections.landfall.vps.plugins.plugin_utils import service_health
 
 from tests import inventories, rolekit
 
@@ -191,6 +192,14 @@ def test_image_with_build_is_what_compose_makes_of_it(tmp_path: Path) -> None:
     assert image(image=None, build=str(tmp_path)).startswith("landfall/web:")
 
 
+def test_what_ready_and_tcp_say_counts_as_text_too() -> None:
+    asked = service_health.proofs({**WEB, "ready": {"path": "/r", "status": "204", "port": "81"}}, "web", "web")
+    assert asked == [{"service": "web", "port": 81, "path": "/r", "status": 204}]
+    said = service_health.of({**WEB, "health": {"tcp": "9000"}}, "web").test
+    assert said == service_health.of({**WEB, "health": {"tcp": 9000}}, "web").test
+    assert said != service_health.of({**WEB, "health": "tcp"}, "web").test
+
+
 @pytest.mark.parametrize(
     ("item", "told"),
     [
@@ -204,6 +213,14 @@ def test_image_with_build_is_what_compose_makes_of_it(tmp_path: Path) -> None:
         ({"health_interval": "10"}, ["health interval", "10s"]),
         ({"health_retries": 0}, ["health retries"]),
         ({"ready": "ready"}, ["ready 'ready' is no path"]),
+        ({"ready": {"path": "/r", "status": [200, 204]}}, ["ready: status is [200, 204]", "such as 204"]),
+        ({"ready": {"path": "/r", "status": "2xx"}}, ["ready: status is 2xx"]),
+        ({"ready": {"path": "/r", "contains": 5}}, ["ready: contains is 5", "in quotes"]),
+        ({"ready": {"path": "/r", "port": "8000/tcp"}}, ["port is 8000/tcp", "1 to 65535"]),
+        ({"ready": "/ä"}, ["ready '/ä' is no path"]),
+        ({"health": {"path": "/h", "port": "http"}}, ["port is http", "1 to 65535"]),
+        ({"health": {"tcp": 70000}}, ["port is 70000"]),
+        ({"health": {"tcp": "redis"}}, ["port is redis"]),
         ({"replicas": 0}, ["replicas is 0"]),
         ({"volumes": ["./nginx.conf:/etc/nginx/nginx.conf"]}, ["./nginx.conf", "this machine", "into the image"]),
         ({"volumes": ["data"]}, ["'data' is no mount"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
@@ -109,6 +111,49 @@ def test_a_redirect_is_an_answer_and_is_not_followed(port: int) -> None:
         prove(Engine(), {"port": port, "path": "/old"}, timeout=0.2)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"-ERR unknown command 'GET'\r\n",  # Redis
+        b"\x15\x03\x01\x00\x02\x02\x16",  # TLS
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ncut off",
+        b"HTTP/1.1 503 Starting\r\nContent-Length: 100\r\n\r\ncut off",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 150 + b"\r\n",
+    ],
+)
+@pytest.mark.parametrize("stays", [False, True])
+def test_whatever_answers_a_component_that_does_not_serve_is_told_as_such(answer: bytes, stays: bool) -> None:
+    """Another error would pass by those who undo."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, held = listener.getsockname()[1], []
+
+    def answers() -> None:
+        while True:
+            try:
+                connection, _from = listener.accept()
+            except OSError:
+                return
+            connection.recv(4096)
+            connection.sendall(answer)
+            if stays:
+                held.append(connection)
+            else:
+                connection.close()
+
+    threading.Thread(target=answers, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(probe.Unproven, match=f"http://127.0.0.1:{port}/ "):
+        probe.fetch(f"http://127.0.0.1:{port}/", timeout=0.2)
+    assert time.monotonic() - began < 5
+    listener.close()
+
+
+def test_a_path_that_no_request_can_hold_is_told_as_such(port: int) -> None:
+    for path in ("/a b", "/ä"):
+        with pytest.raises(probe.Unproven):
+            probe.fetch(f"http://127.0.0.1:{port}{path}")
+
+
 def test_a_probe_uses_no_proxy(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -124,6 +169,20 @@ def test_the_end_of_what_a_program_said_is_kept() -> None:
 
 def test_a_metric_is_found_with_and_without_labels(port: int) -> None:
     prove(Engine(), {"port": port, "path": "/metrics", "metric": "up", "equals": 1})
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('ok{path="/a/{id}"} 1', 1),
+        ('ok{said="a \\" }"} 2', 2),
+        ("ok\t3 1700000000", 3),
+        ("ok{} 4", 4),
+        ("okay 5", None),
+    ],
+)
+def test_a_metric_is_read_as_the_text_format_writes_it(line: str, value: float | None) -> None:
+    assert probe.metric_value(f"# HELP ok x\n{line}\n", "ok") == value
 
 
 def test_commands_inside_the_container() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import time
 import urllib.error
@@ -89,10 +90,15 @@ def fetch(
         request.add_header(key, value)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
     try:
-        with opener.open(request, timeout=timeout) as response:
-            return response.status, response.read().decode("utf-8", "replace")
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode("utf-8", "replace")
+        try:
+            with opener.open(request, timeout=timeout) as response:
+                return response.status, response.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode("utf-8", "replace")
+    except http.client.HTTPException as error:
+        form = "{0} does not answer as HTTP does: {1} {2}"
+        raise Unproven(form.format(url, type(error).__name__, str(error).strip()[:300])) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise Unproven("{0} does not answer: {1}".format(url, reason)) from error
@@ -100,7 +106,8 @@ def fetch(
 
 def metric_value(text: str, name: str) -> Optional[float]:
     """The first sample of metric ``name`` in a text exposition, whatever its labels; None when there is none."""
-    match = re.search(r"^{0}(?:\{{[^}}]*\}})? (\S+)".format(re.escape(name)), text, re.MULTILINE)
+    labels = r'[ \t]*\{(?:[^}"]|"(?:[^"\\]|\\.)*")*\}'
+    match = re.search(r"^{0}(?:{1}[ \t]*|[ \t]+)(\S+)".format(re.escape(name), labels), text, re.MULTILINE)
     return float(match.group(1)) if match else None
 
 

@@ -67,7 +67,14 @@ def _port(item: Mapping[str, Any], more: Mapping[str, Any], told: str, what: str
     port = more.get("port") or item.get("port")
     if not port:
         raise ServiceError("{0} has {1} and no port; say by port where it answers".format(told, what))
-    return int(port)
+    return _number(port, 65535, "{0}: {1}: port".format(told, what))
+
+
+def _number(value: Any, most: int, what: str) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= most:
+        raise ServiceError("{0} is {1}; it must be a whole number, 1 to {2}".format(what, value, most))
+    return int(text)
 
 
 def host_of(item: Mapping[str, Any], more: Mapping[str, Any], told: str) -> str:
@@ -80,7 +87,7 @@ def host_of(item: Mapping[str, Any], more: Mapping[str, Any], told: str) -> str:
 
 def _path(path: Any, told: str, what: str) -> str:
     text = str(path or "")
-    if not text.startswith("/") or not text.isprintable() or " " in text:
+    if not text.startswith("/") or not text.isprintable() or not text.isascii() or " " in text:
         raise ServiceError("{0}: {1} '{2}' is no path; write one such as /health".format(told, what, text))
     return text
 
@@ -100,8 +107,8 @@ def of(item: Mapping[str, Any], told: str) -> Health:
         asked = quoting.http_health(path, port, host=host_of(item, more, told), seconds=seconds)
         return Health(("CMD-SHELL", asked), timings)
     if kind == "tcp":
-        said = value if isinstance(value, int) and not isinstance(value, bool) else 0
-        return Health(("CMD-SHELL", listens(said or _port(item, more, told, "tcp as health"))), timings)
+        said = {"port": value} if value and value is not True else more
+        return Health(("CMD-SHELL", listens(_port(item, said, told, "tcp as health"))), timings)
     if isinstance(value, str):
         return Health(("CMD-SHELL", value), timings)
     argv = words(value, told + ": health")
@@ -152,7 +159,17 @@ def proofs(item: Mapping[str, Any], told: str, container: str) -> List[Dict[str,
     host = host_of(item, more, told)
     if host:
         found["headers"] = {"Host": host}
-    found.update({key: more[key] for key in ("status", "contains") if more.get(key)})
+    if more.get("status"):
+        status = str(more["status"])
+        if not re.fullmatch(r"[1-5][0-9]{2}", status):
+            raise ServiceError("{0}: ready: status is {1}; write one number such as 204".format(told, status))
+        found["status"] = int(status)
+    if more.get("contains"):
+        if not isinstance(more["contains"], str):
+            raise ServiceError(
+                "{0}: ready: contains is {1}; write it as text, in quotes".format(told, more["contains"])
+            )
+        found["contains"] = more["contains"]
     return [found]
 
 
