@@ -89,7 +89,7 @@ def test_what_is_not_there_is_pulled_or_built(desk: Desk) -> None:
     build = {"image": SHOP, "context": str(context), "args": {"A": "1"}}
     bundling.make(str(desk.bundle), str(desk.key), "r1", "anna", {REDIS: None, SHOP: build}, desk.said.append)
     assert f"pull {REDIS}" in desk.calls()
-    assert f"build --tag {SHOP} --file Dockerfile --build-arg A=1 -" in desk.calls()
+    assert f"build --tag {SHOP} --file Dockerfile --force-rm --build-arg A=1 -" in desk.calls()
     assert subprocess.run(["tar", "-tzf", str(desk.folder / "context.tar.gz")], capture_output=True, check=True,
                           text=True).stdout == "Dockerfile\n"  # fmt: skip
     assert desk.load()["images"][SHOP]["built"] is True

@@ -325,7 +325,7 @@ def test_what_a_build_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
              "args": {"V": "1"}, "tar": [str(tmp_path / "tar")]}  # fmt: skip
     assert images.provide_image("landfall/a:1", [build], {}, 60) == "built"
     assert " ".join(ran[0]) == (
-        "docker build --tag landfall/a:1 --file d/D --target web --platform linux/arm64 --build-arg V=1 -"
+        "docker build --tag landfall/a:1 --file d/D --force-rm --target web --platform linux/arm64 --build-arg V=1 -"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
 from typing import Any, Mapping, Sequence
@@ -15,6 +16,8 @@ PAUSES = (2.0, 10.0, 30.0)
 BUILD_LINES = 50
 """Lines that are told of a build that failed, each of at most LINE characters."""
 LINE = 300
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""How the older builder marks what a step wrote to its standard error."""
 PASSING = (registry.LIMIT, registry.UNREACHABLE)
 
 
@@ -69,6 +72,7 @@ def _build(build: Mapping[str, Any], timeout: float) -> str:
         compose.run(["docker", "tag", build["twin"], build["image"]], 60)
         return "is the same as {0}".format(build["twin"])
     argv = ["docker", "build", "--tag", build["image"], "--file", build.get("dockerfile") or "Dockerfile"]
+    argv.append("--force-rm")  # the older builder would leave the container of the step that failed
     for option in ("target", "platform"):
         if build.get(option):
             argv += ["--" + option, str(build[option])]
@@ -84,7 +88,7 @@ def _build(build: Mapping[str, Any], timeout: float) -> str:
 
 def _why(image: str, error: compose.CommandFailed) -> str:
     """What is told of a build that failed: the step, and the last lines."""
-    lines = [line[:LINE] for line in error.said.splitlines()]
+    lines = [COLOUR.sub("", line)[:LINE] for line in error.said.splitlines()]
     if not lines:
         return str(error)
     step = progress.failed_step(error.said)
