@@ -105,6 +105,12 @@ def test_hosts_of_one_run_share_a_bundle_and_the_next_run_begins_another(desk: D
     assert desk.said[-1].startswith("removed of an earlier bundle: redis_8.8.3-alpine.tar")
 
 
+def test_one_image_is_told_as_one() -> None:
+    told = {(count, dry): bundling.in_words(count, "/b", dry) for count in (1, 2) for dry in (False, True)}
+    assert (told[1, False], told[2, False]) == ("1 image is in /b", "2 images are in /b")
+    assert (told[1, True], told[2, True]) == ("1 image would be in /b", "2 images would be in /b")
+
+
 def test_a_bundle_that_could_not_be_finished_is_none(desk: Desk) -> None:
     desk.make()
     (desk.folder / "full").touch()
@@ -248,6 +254,7 @@ def test_a_bundle_is_made_of_an_inventory_and_reaches_no_vps(desk: Desk, tmp_pat
     done = subprocess.run(argv, cwd=rolekit.ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     found = desk.load()["images"]
+    assert f"{len(found)} images are in {desk.bundle}" in " ".join(done.stdout.split())
     assert {REDIS, SHOP} <= set(found) and not [image for image in found if "grafana" in image or "loki" in image]
     assert not (inventory / "secrets").exists() and "would be generated" not in done.stdout
     assert desk.calls().count(f"save {REDIS}") == 1

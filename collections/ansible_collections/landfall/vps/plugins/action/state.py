@@ -164,8 +164,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
                 bundling.make(folder, key, *by, wanted, lambda line: seam.say(task_vars, line))
         except (bundles.BundleError, OSError) as error:
             raise AnsibleActionFail("the bundle in {0} was not made: {1}".format(folder, error)) from error
-        form = "{0} images {1} in {2}"
-        seam.say(task_vars, form.format(len(wanted), "would be" if self._task.check_mode else "are", folder))
+        seam.say(task_vars, bundling.in_words(len(wanted), folder, self._task.check_mode))
         facts = session.as_fact({**state, "done": True, "bundled": folder})
         result.update(changed=True, ansible_facts=facts, _ansible_verbose_override=True)
         return result

@@ -95,6 +95,13 @@ def make(
     return manifest
 
 
+def in_words(count: int, folder: str, rehearsing: bool) -> str:
+    """What is told of a bundle that was made, or would be."""
+    one = count == 1
+    are = "would be" if rehearsing else "is" if one else "are"
+    return "{0} image{1} {2} in {3}".format(count, "" if one else "s", are, folder)
+
+
 @contextlib.contextmanager
 def _alone(folder: str) -> Iterator[None]:
     with open(os.path.join(folder, ".lock"), "w", encoding="utf-8") as handle:
