@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
+from ansible_collections.landfall.vps.plugins.plugin_utils import session
 
 from tests import rolekit
 
@@ -14,7 +15,7 @@ ELSEWHERE = "/mnt/big.disk/docker"
 
 
 def facts(root: str) -> Dict[str, Any]:
-    return {"ansible_facts": {"landfall_state": {"engine": {"data_root": root}, "networks": {}}}}
+    return {"ansible_facts": session.as_fact({"engine": {"data_root": root}, "networks": {}})}
 
 
 def compose(role: str, tmp_path: Path, root: str) -> Dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.landfall.vps.plugins.plugin_utils import claims, render, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import claims, render, session, stack
 
 from tests import rolekit
 
@@ -105,7 +105,7 @@ def test_the_gateway_is_the_one_that_the_network_has_or_will_have(
     subnet: str, networks: dict[str, Any], address: str, tmp_path: Path
 ) -> None:
     assert stack.gateway(subnet, networks, "landfall") == address
-    facts = {"landfall_state": {"networks": networks}}
+    facts = session.as_fact({"networks": networks})
     values = rolekit.inventory(tmp_path, landfall_subnet=subnet, ansible_facts=facts)
     assert rolekit.template(values["landfall_gateway"], values) == address
     if address:

@@ -50,6 +50,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if known is None:  # --start-at-task went past the task that checks the inventory
             self._check(task_vars)
         state = known or self._read_state(task_vars)
+        if known is None:  # what templates see of the VPS is what was read, too
+            task_vars = {**task_vars, "ansible_facts": {**task_vars.get("ansible_facts", {}), **session.as_fact(state)}}
         try:
             values, templar = seam.remembering(self, task_vars)
             elsewhere = neighbouring.renderer(self, task_vars)
