@@ -109,5 +109,6 @@ def test_a_build_that_failed_says_its_step_and_its_last_lines(
     told = str(failed.value)
     first, _line, rest = told.partition("\n")
     assert first.startswith("landfall/web:1 cannot be built; its build failed") and more in first, first
+    assert "; look at build and its Dockerfile; " in first, first
     assert (f"at step {step};" in first) == bool(step) and cause in told
     assert rest.splitlines() == re.sub("\x1b\\[[0-9]+m", "", said).splitlines()[-50:]

@@ -94,9 +94,8 @@ def _why(image: str, error: compose.CommandFailed) -> str:
     step = progress.failed_step(error.said)
     where = " at step {0}".format(step) if step else ", and no step of its Dockerfile ran to the end"
     last = "its last {0} lines".format(BUILD_LINES) if len(lines) > BUILD_LINES else "it said"
-    return "{0} cannot be built; its build failed{1}; {2}:\n{3}".format(
-        image, where, last, "\n".join(lines[-BUILD_LINES:])
-    )
+    form = "{0} cannot be built; its build failed{1}; look at build and its Dockerfile; {2}:\n{3}"
+    return form.format(image, where, last, "\n".join(lines[-BUILD_LINES:]))
 
 
 def _joined(parts: Sequence[str]) -> str:
