@@ -97,13 +97,9 @@ def test_the_watch_puts_back_an_interface_and_tells_node_exporter(world: tunnelk
     assert one.public not in text
 
 
-def test_keys_are_replaced_while_all_tunnels_are_in_use(world: tunnelkit.World) -> None:
-    world.mesh()
-    for host in world.hosts:
-        host.proof()
-    old = [host.public for host in world.hosts]
+def told(world: tunnelkit.World) -> dict[str, str]:
+    """Let every host know the keys that are to come; return them by name."""
     coming = {host.name: host.tunnels("next").strip() for host in world.hosts}
-    assert {host.name: host.tunnels("next").strip() for host in world.hosts} == coming, "the same, when asked again"
     for host in world.hosts:
         host.tunnels("arm")
         config = host.config(world.hosts)
@@ -112,6 +108,30 @@ def test_keys_are_replaced_while_all_tunnels_are_in_use(world: tunnelkit.World) 
         host.write(config)
         host.tunnels("apply")
         assert host.proof()["cut"] == []
+    return coming
+
+
+def test_hosts_that_change_their_keys_at_the_same_moment_find_each_other(world: tunnelkit.World) -> None:
+    world.mesh()
+    for host in world.hosts:
+        host.proof()
+    told(world)
+    followers = [tunnelkit.Follower(host, 30) for host in world.hosts]
+    world.cut()  # no host hears of another's change before its own
+    for host in world.hosts:
+        host.tunnels("switch")
+    world.join()
+    assert [follower.left() for follower in followers] == [[], [], []]
+    assert [host.proof()["silent"] for host in world.hosts] == [[], [], []]
+
+
+def test_keys_are_replaced_while_all_tunnels_are_in_use(world: tunnelkit.World) -> None:
+    world.mesh()
+    for host in world.hosts:
+        host.proof()
+    old = [host.public for host in world.hosts]
+    coming = told(world)
+    assert {host.name: host.tunnels("next").strip() for host in world.hosts} == coming, "the same, when asked again"
     pings = [tunnelkit.Pings(host, other.address).begin(9)
              for host in world.hosts for other in world.hosts if host is not other]  # fmt: skip
     followers = [tunnelkit.Follower(host) for host in world.hosts]

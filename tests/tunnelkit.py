@@ -122,6 +122,16 @@ class World:
         for host in among:
             host.tunnels("apply")
 
+    def cut(self) -> None:
+        """Let what hosts send reach nobody."""
+        for host in self.hosts:
+            ip("-n", self.bridge, "link", "set", f"p{host.number}", "nomaster")
+
+    def join(self) -> None:
+        """Let hosts reach each other again."""
+        for host in self.hosts:
+            ip("-n", self.bridge, "link", "set", f"p{host.number}", "master", "br0")
+
     def close(self) -> None:
         """Remove everything; wireguard-go ends with its interface."""
         for host in self.hosts:
@@ -166,14 +176,14 @@ class Pings(threading.Thread):
 class Follower(threading.Thread):
     """Lets a host follow those that replace their keys, in the background."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, seconds: float = 8) -> None:
         super().__init__(daemon=True)
-        self.host, self.said = host, ""
+        self.host, self.seconds, self.said = host, seconds, ""
         self.start()
 
     def run(self) -> None:
         """Follow until nobody is left."""
-        self.said = self.host.tunnels("follow", "8")
+        self.said = self.host.tunnels("follow", str(self.seconds))
 
     def left(self) -> List[str]:
         """Who has not come with a new key."""

@@ -9,6 +9,7 @@ which peers answered), and while keys are replaced ``next``.
 from __future__ import annotations
 
 import json
+import random
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from wireguard import (
     TunnelError,
     alone,
     apply,
+    ask,
     by_name,
     follow,
     handshakes,
@@ -35,6 +37,7 @@ from wireguard import (
 
 HOME = Path("/etc/landfall/private_network")
 STALE = 150.0  # seconds since a handshake, which is repeated every two minutes, after which a name is looked up again
+SECOND, AGAIN = 1.0, 6.0  # seconds until the second of two asks, and until either asks again: WireGuard's limit is 5
 FIRST, PROOF = 1.0, 15.0  # seconds for an answer of who answered before, and of who may still be changing
 
 
@@ -155,12 +158,24 @@ def report(config: Config) -> None:
 
 
 def wait_for_keys(home: Path, seconds: float) -> List[str]:
-    """Follow those that replace their keys; return the names of those that did not in time."""
-    end = time.monotonic() + seconds
+    """Follow those that replace their keys; return the names of those that did not in time.
+
+    Of two that change at once each sends to the other by a key that is gone. So who has changed asks the others by their
+    new keys: the last to change is understood. One of two begins, since handshakes that cross make no tunnel.
+    """
+    end, due = time.monotonic() + seconds, {}
     while True:
         with alone(home):
-            left = follow(load(home / "network.json") or {"peers": []})
-        if not left or time.monotonic() >= end:
+            config: Config = load(home / "network.json") or {"peers": []}
+            left, now = follow(config), time.monotonic()
+            if left and not (home / "next").exists():
+                own = load_text(home / "public")
+                for peer in config["peers"]:
+                    name = peer["name"]
+                    if name in left and now >= due.setdefault(name, now + SECOND * (own > peer["next_key"])):
+                        ask(config, [name])
+                        due[name] = now + AGAIN
+        if not left or now >= end:
             return left
         time.sleep(0.1)
 

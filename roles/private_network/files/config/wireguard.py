@@ -143,6 +143,14 @@ def follow(config: Config) -> List[str]:
     return left
 
 
+def ask(config: Config, names: Sequence[str]) -> None:
+    """Begin a handshake with these peers by their keys to come, as a keepalive that is turned on does."""
+    for peer in config["peers"]:
+        if peer["name"] in names:
+            for keepalive in ("off", "25"):
+                run("wg", "set", config["interface"], "peer", peer["next_key"], "persistent-keepalive", keepalive)
+
+
 def answers(addresses: Sequence[str], seconds: float) -> Dict[str, float]:
     """Address to the milliseconds of its answer to an ICMP echo, of those that answer in time."""
     found: Dict[str, float] = {}
