@@ -9,7 +9,6 @@ which peers answered), and while keys are replaced ``next``.
 from __future__ import annotations
 
 import json
-import random
 import sys
 import time
 from pathlib import Path
@@ -160,8 +159,8 @@ def report(config: Config) -> None:
 def wait_for_keys(home: Path, seconds: float) -> List[str]:
     """Follow those that replace their keys; return the names of those that did not in time.
 
-    Of two that change at once each sends to the other by a key that is gone. So who has changed asks the others by their
-    new keys: the last to change is understood. One of two begins, since handshakes that cross make no tunnel.
+    Of two that change at once each sends to the other by a key that is gone. So who has changed asks the others by
+    their new keys: the last to change is understood. One of two begins, as handshakes that cross make no tunnel.
     """
     end, due = time.monotonic() + seconds, {}
     while True:
