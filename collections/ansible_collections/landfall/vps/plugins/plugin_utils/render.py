@@ -14,6 +14,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import (
     declared,
     fitting,
     given,
+    mounts,
     placing,
     quick_yaml,
     saving,
@@ -112,24 +113,10 @@ def _containers(document: Mapping[str, Any], source: str) -> Dict[str, Container
             )
         if name in result:
             raise RenderError("two services are named {0}; container names must be unique".format(name))
-        result[name] = Container(service, image, _mounts(options))
+        result[name] = Container(service, image, mounts.seen(options, document))
     if not result:
         raise RenderError("{0} declares no service".format(source))
     return result
-
-
-def _mounts(options: Mapping[str, Any]) -> Tuple[str, ...]:
-    """What a service sees of its component's folder: bind mounts from ``./`` and files of environment."""
-    found = []
-    for volume in options.get("volumes") or []:
-        found.append(str(volume.get("source", "")) if isinstance(volume, dict) else str(volume).split(":", 1)[0])
-    files = options.get("env_file") or []
-    found += [str(item.get("path", "") if isinstance(item, dict) else item) for item in _listed(files)]
-    return tuple(sorted({os.path.normpath(path) for path in found if path.startswith("./")}))
-
-
-def _listed(value: Any) -> List[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def rendered_compose(
@@ -329,7 +316,7 @@ def _own_files(
     """The files of a role's ``config`` and ``secrets``, by path; a member of a group has those that it mounts."""
     mounted = {mount.split("/")[0] for container in containers.values() for mount in container.mounts}
     for kind, mode, uid in (("config", 0o644, 0), ("secrets", 0o400, options["uid"])):
-        if options.get("group") and kind not in mounted:
+        if options.get("group") and not {kind, "."} & mounted:
             continue
         for source, relative in _sources(role_path, kind):
             path = "{0}/{1}/{2}".format(options["name"], kind, relative[:-3] if relative.endswith(".j2") else relative)
