@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.landfall.vps.plugins.module_utils.plan import plan
+from ansible_collections.landfall.vps.plugins.module_utils.plan import Desired, plan
 from ansible_collections.landfall.vps.plugins.plugin_utils import mounts, render
 
-from tests.engine.test_plan import applied, mark, p
+from tests.engine.test_plan import applied, mark
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_a_changed_secret_concerns_whoever_sees_it(web: dict[str, Any], more: di
     document = {"services": {"other": other, "web": {"image": "x:1", **web}}, **more}
     path = "shop/secrets/web/key"
     files = {"shop/compose.yaml": mark("c"), path: mark("old", 0o400)}
-    before = p.Desired("shop", True, files, render._containers(document, "compose.yaml"))
-    after = p.Desired("shop", True, {**files, path: mark("new", 0o400)}, before.containers)
+    before = Desired("shop", True, files, render._containers(document, "compose.yaml"))
+    after = Desired("shop", True, {**files, path: mark("new", 0o400)}, before.containers)
     assert plan(after, applied(before)).force == (("other", "web") if reads else ("other",))
 
 

@@ -153,8 +153,8 @@ def tell_receivers(root: str, docker: Docker, network: str, name: str, folders: 
         if not ((meta.get("drop_ins") or {}).get(place) or {}).get("reload"):
             continue
         containers = sorted(record["containers"])
-        running = docker.containers()
-        if not record["proven"] and running.get(containers[0], {}).get("state") != "running":
+        running, asked = docker.containers(), (meta.get("reload") or {}).get("service") or planning.main_of(record)
+        if not record["proven"] and running.get(asked, {}).get("state") != "running":
             continue  # placed in this run and not started yet: it will read the files then
         try:
             reload_component(docker, meta, network, containers)

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 from ansible_collections.landfall.vps.plugins.module_utils import progress, units
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.metrics_api import MetricsApi, target_name
+from ansible_collections.landfall.vps.plugins.module_utils.plan import main_of
 from ansible_collections.landfall.vps.plugins.module_utils.probe import Unproven, address, once
 
 WORK_AGAIN = 20.0  # seconds, more than one scrape interval
@@ -223,7 +224,7 @@ class Store:
         for name, text in sorted(still):
             form = "'{0}' did not grow from {1:g} within {2:g} s of work"
             what = form.format(text, before[(name, text)], self.timeout)
-            self.fault(name, what, "docker logs {0}".format(sorted(self.records[name]["containers"])[0]))
+            self.fault(name, what, "docker logs {0}".format(main_of(self.records[name])))
         self.facts["exercise"] = {"rounds": sent, "counters_moved": len(before) - len(still), "counters": len(before)}
 
     def work(self, name: str, requests: List[Dict[str, Any]]) -> None:

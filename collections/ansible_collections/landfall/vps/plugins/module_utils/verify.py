@@ -153,9 +153,9 @@ class Verifier:
         except (Unproven, DockerError) as error:
             if not isinstance(error, Hopeless):
                 states.append("not ready")
-            self.faults.append(fault(name, str(error), "docker logs {0}".format(sorted(record["containers"])[0])))
+            self.faults.append(fault(name, str(error), "docker logs {0}".format(planning.main_of(record))))
         worst = [s for s in states if s not in planning.WELL]
-        image = sorted({c["image"] for c in record["containers"].values()})[0]
+        image = record["containers"][planning.main_of(record)]["image"]
         source = (images.get(image) or {}).get("labels", {}).get(SOURCE_LABEL, "")
         version = image.rsplit(":", 1)[1]
         return {

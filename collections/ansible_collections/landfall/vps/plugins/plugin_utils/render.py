@@ -249,7 +249,7 @@ def render(
     meta = complete(options, containers, node, stack.prefix)
     meta.update(identity, volumes=_volumes(document, compose_source, stack.external_volumes))
     try:
-        meta.update(saving.described(options.get("saves") or [], containers, document))
+        meta.update(saving.described(options.get("saves") or [], containers, document, name))
     except saving.SavesError as error:
         raise RenderError(str(error)) from error
     meta.update(_belonging(options, role_path))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from ansible_collections.landfall.vps.plugins.module_utils.plan import Container
+from ansible_collections.landfall.vps.plugins.module_utils.plan import Container, main_container
 
 KINDS: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
     # Every database by pg_dump, with the roles; ``restored`` is run in the container after a database was put back
@@ -26,15 +26,16 @@ class SavesError(Exception):
 
 
 def described(
-    items: Sequence[Mapping[str, Any]], containers: Mapping[str, Container], document: Mapping[str, Any]
+    items: Sequence[Mapping[str, Any]], containers: Mapping[str, Container], document: Mapping[str, Any], name: str = ""
 ) -> Dict[str, Any]:
     """``saves`` for a record: each item with ``what`` (its name for people), its container and the volume's real name.
 
-    ``containers`` are the component's by name, ``document`` its compose file. Nothing where there are no items. Raises
-    SavesError.
+    ``containers`` are those of component ``name`` by theirs, ``document`` its compose file. Nothing where there are no
+    items. Raises SavesError.
     """
     names = {container.service: name for name, container in containers.items()}
-    first = next(iter(names), "")
+    services = {container: service for service, container in names.items()}
+    first = services[main_container(name, services)] if services else ""
     volumes = document.get("volumes") or {}
     found: List[Dict[str, Any]] = []
     for index, given in enumerate(items):
