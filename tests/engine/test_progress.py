@@ -175,3 +175,15 @@ def test_a_program_that_fails_leaves_no_file(slow: Any) -> None:
     with pytest.raises(remote.TripError, match="it failed"):
         remote.follow(Way(), sys.executable, (progress, slow), "work", [True], lambda _line: None)
     assert not list(Path(slow.__file__).parent.glob("run-*"))
+
+
+@pytest.mark.parametrize("image", ["", "shop:1"])
+def test_what_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path, image: str) -> None:
+    """``docker build`` and ``docker compose`` are programs that ``docker`` starts, and went on without it."""
+    began, gone = time.monotonic(), tmp_path / "went on"
+    script = f"(sleep 3; echo late > '{gone}') & echo begun; wait"
+    with pytest.raises(compose.CommandFailed, match="did not end within 1 s"):
+        compose.run(["sh", "-c", script], 1, image=image)
+    assert time.monotonic() - began < 2.5, "it was not waited for"
+    time.sleep(max(0.0, 4 - (time.monotonic() - began)))
+    assert not gone.exists()

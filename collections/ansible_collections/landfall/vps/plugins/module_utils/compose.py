@@ -55,9 +55,7 @@ def run(
             if image:
                 done = progress.run(argv, handle, timeout, environment, image)
             else:
-                done = subprocess.run(
-                    list(argv), stdin=handle, capture_output=True, timeout=timeout, check=False, env=environment
-                )
+                done = progress.run_quietly(argv, handle, timeout, environment)
     except subprocess.TimeoutExpired as error:
         raise CommandFailed("'{0}' did not end within {1:.0f} s".format(" ".join(argv[:4]), timeout)) from error
     except OSError as error:

@@ -5,8 +5,10 @@ Only a program that was told where says anything (``begin``); everywhere else sa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import threading
 from typing import IO, Any, Callable, Dict, List, Mapping, Sequence, Tuple
@@ -73,16 +75,20 @@ def say(who: str, what: str) -> None:
 def run(
     argv: Sequence[str], stdin: IO[bytes], timeout: float, env: Mapping[str, str], image: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """As ``subprocess.run``, with both outputs as one; says how far a pull or build of ``image`` is.
-
-    Raises TimeoutExpired and OSError.
-    """
-    started = subprocess.Popen(list(argv), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(env))
+    """As ``run_quietly``, with both outputs as one; says how far a pull or build of ``image`` is."""
+    started = subprocess.Popen(
+        list(argv),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(env),
+        start_new_session=True,
+    )
     late = threading.Event()
 
     def end() -> None:
         late.set()
-        started.kill()
+        _end(started)
 
     killer = threading.Timer(timeout, end)
     killer.start()
@@ -100,6 +106,38 @@ def run(
     if late.is_set():
         raise subprocess.TimeoutExpired(list(argv), timeout)
     return subprocess.CompletedProcess(list(argv), started.returncode, b"".join(said), b"")
+
+
+def run_quietly(
+    argv: Sequence[str], stdin: IO[bytes], timeout: float, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    """As ``subprocess.run``; what takes longer than ``timeout`` seconds is ended with all that it started.
+
+    ``docker compose`` and ``docker build`` are programs that ``docker`` starts, and go on without it. Raises
+    TimeoutExpired and OSError.
+    """
+    started = subprocess.Popen(
+        list(argv),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(env),
+        start_new_session=True,
+    )
+    with started:
+        try:
+            said, errors = started.communicate(timeout=timeout)
+        except BaseException:
+            _end(started)
+            raise
+    return subprocess.CompletedProcess(list(argv), started.returncode, said, errors)
+
+
+def _end(started: subprocess.Popen[bytes]) -> None:
+    """End a program that leads its session, and all that it started there."""
+    if started.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
 
 
 def told(line: str, layers: Dict[str, bool]) -> str:
