@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,36 @@ def test_a_root_that_is_no_absolute_path_can_be_looked_at(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os.path, "exists", counted)
     assert [disk["holds"] for disk in host.disks({"relative/root": "files"})] == [["files"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "version"),
+    [
+        ("#!/bin/sh\necho v2.39.1\n", 0o755, "2.39.1"),
+        ("#!/bin/sh\necho v2.39.1\n", 0o644, ""),
+        ("\x7fELF of another machine", 0o755, ""),
+        ("#!/nowhere/sh\n", 0o755, ""),
+        ("#!/bin/sh\nprintf '\\377\\376'\n", 0o755, ""),
+        ("#!/bin/sh\nsleep 30\n", 0o755, ""),
+    ],
+)
+def test_a_compose_plugin_that_cannot_be_asked_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mode: int, version: str
+) -> None:
+    plugin = tmp_path / put(tmp_path, "docker-compose", text)
+    plugin.chmod(mode)
+    really = subprocess.run
+    monkeypatch.setattr(host, "COMPOSE_PLUGINS", (str(tmp_path),))
+    monkeypatch.setattr(subprocess, "run", lambda *argv, **more: really(*argv, **{**more, "timeout": 1}))
+    assert host.compose_version(str(tmp_path / "root")) == version
+    monkeypatch.setattr(os.path, "exists", lambda _path: True)
+    plugin.unlink()
+    assert host.compose_version(str(tmp_path / "root")) == ""
+
+
+def test_a_distribution_is_read_however_it_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("ID=debian\nVERSION_ID=12\n", "ID='debian'\nVERSION_ID=\"12\"\n"):
+        monkeypatch.setattr(host, "OS_RELEASE", str(tmp_path / put(tmp_path, "os-release", text)))
+        assert {**host._os_release(), "VERSION_ID": "12"} == {"ID": "debian", "VERSION_ID": "12"}
+    (tmp_path / "os-release").write_bytes(b"NAME=Caf\xe9\nID=debian\n")
+    assert host._os_release()["ID"] == "debian"

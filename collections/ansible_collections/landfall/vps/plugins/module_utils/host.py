@@ -23,6 +23,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.docker_api import SOC
 from ansible_collections.landfall.vps.plugins.module_utils.records import STATE_DIR, leftovers, load_all
 
 DATA_ROOT = "/var/lib/docker"
+OS_RELEASE = "/etc/os-release"
 LARGEST = 64 << 20  # bytes; what a role renders travels in one request and is far smaller
 LONGEST_TEXT = 1 << 16  # characters
 COMPOSE_PLUGINS = (
@@ -122,10 +123,10 @@ def records(root: str) -> Dict[str, Dict[str, Any]]:
 def _os_release() -> Dict[str, str]:
     result = {}
     try:
-        with open("/etc/os-release", encoding="utf-8") as handle:
+        with open(OS_RELEASE, encoding="utf-8", errors="replace") as handle:
             for line in handle:
                 key, _equals, value = line.strip().partition("=")
-                result[key] = value.strip('"')
+                result[key] = value.strip("\"'")
     except OSError:
         return {}
     return result
@@ -210,7 +211,10 @@ def compose_version(root: str) -> str:
     plugin = _plugin("docker-compose")
     if plugin is None:
         return ""
-    found = os.stat(plugin)
+    try:
+        found = os.stat(plugin)
+    except FileNotFoundError:  # it is just being replaced
+        return ""
     key = "{0}:{1}:{2}".format(plugin, found.st_size, found.st_mtime_ns)
     memo = os.path.join(root, STATE_DIR, "compose-version")
     try:
@@ -220,7 +224,10 @@ def compose_version(root: str) -> str:
             return version
     except OSError:
         pass
-    answer = subprocess.run([plugin, "version", "--short"], capture_output=True, text=True, check=False, timeout=30)
+    try:
+        answer = subprocess.run([plugin, "version", "--short"], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # of another architecture, cut off, not to be executed
+        return ""
     version = answer.stdout.strip().lstrip("v")
     if version and os.path.isdir(os.path.dirname(memo)):
         # Whoever may not write there, or finds the disk full, asks again the next time
