@@ -172,6 +172,7 @@ def publish_clashes(values: Mapping[str, Any]) -> List[str]:
         for path, key, ports in [(name, name, value), *_walk(value, name)]:
             if not (key == "publish" or key.endswith("_publish")) or not isinstance(ports, list):
                 continue
+            faults += _published_twice(path, [str(port) for port in ports])
             for port in ports:
                 found = PUBLISH.match(str(port))
                 if found and path != name and owner.get(found.group(1)) == name.split("_", 1)[0] + "_publish":
@@ -183,6 +184,22 @@ def publish_clashes(values: Mapping[str, Any]) -> List[str]:
                         )
                     )
     return faults
+
+
+def _published_twice(path: str, ports: List[str]) -> List[str]:
+    """A port that one list publishes twice, to one address; ``0.0.0.0`` is what no address means, too."""
+    seen: Dict[Tuple[str, str, str], str] = {}
+    faults = []
+    for text in ports:
+        place, _slash, protocol = text.partition("/")
+        found = PUBLISH.match(text)
+        if found:
+            address = place.rpartition(":")[0].rpartition(":")[0] or "0.0.0.0"  # noqa: S104 - compared, not bound
+            first = seen.setdefault((address, found.group(1), protocol or "tcp"), text)
+            if first != text or ports.count(text) > 1:
+                form = "{0}: port {1} of the VPS is published twice, by {2} and by {3}; choose another"
+                faults.append(form.format(path, found.group(1), first, text))
+    return list(dict.fromkeys(faults))
 
 
 def _version(text: str) -> Tuple[int, int]:

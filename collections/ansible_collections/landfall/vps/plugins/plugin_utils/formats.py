@@ -29,6 +29,19 @@ KNOWN_HOST = re.compile(
     re.ASCII,
 )
 SHARED = ("/bin", "/boot", "/lib", "/media", "/mnt", "/opt", "/run", "/sbin", "/srv", "/tmp", "/usr")  # noqa: S108
+# Docker's own: a registry before the first slash has a dot, a port or the name localhost; all else is in small letters
+_IMAGE = re.compile(
+    r"(?:(?=[^/]*[.:]|localhost/)[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*(?:[:@][A-Za-z0-9._:@+-]*)?",
+    re.ASCII,
+)
+_SIGNALS = (
+    "ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IOT?|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP|TSTP|"
+    r"TTIN|TTOU|URG|USR[12]|VTALRM|WINCH|XCPU|XFSZ|RTMIN(?:\+(?:[1-9]|1[0-5]))?|RTMAX(?:-(?:[1-9]|1[0-4]))?"
+)
+_TMPFS_OPTION = (
+    r"(?:(?:size|nr_inodes|nr_blocks)=[0-9]+[kKmMgG%]?|mode=[0-7]{1,5}|[ug]id=[0-9]+|mpol=[a-z:0-9-]+|[a-z]+)"
+)
 _BAD_ESCAPE = r"(?!.*%(?![0-9A-Fa-f]{2}))"
 
 
@@ -107,6 +120,17 @@ def _pem(text: str) -> str:
     return "" if not text or "-----BEGIN " in text else "is no PEM text; give all from -----BEGIN on"
 
 
+def _image(text: str) -> str:
+    if _IMAGE.fullmatch(text):
+        return ""
+    folder, slash, last = text.rpartition("/")
+    name = re.split("[:@]", last, maxsplit=1)[0]
+    small = folder.lower() + slash + name.lower() + last[len(name) :]
+    if _IMAGE.fullmatch(small):
+        return "has capital letters in its name, which no registry takes; write {0}".format(small)
+    return "is no image; write one such as example/api:1.2.3"
+
+
 def _words(text: str) -> str:
     try:
         quoting.words(text)
@@ -177,7 +201,7 @@ FORMATS: Dict[str, Callable[[str], str]] = {
     "caddyfile_words": _caddyfile_words,
     "known_hosts": _known_hosts,
     "root": _root,
-    "image": _form(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "image", "example/api:1.2.3"),
+    "image": _image,
     "release": _form(
         r"(?:[A-Za-z0-9][A-Za-z0-9._+-]{0,79})?", "name of a release", "v1.2.0: up to 80 letters, digits, . _ + and -"
     ),
@@ -218,9 +242,10 @@ FORMATS: Dict[str, Callable[[str], str]] = {
         r"(?!(?:.*/)?\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", "name of a file", "home.json"
     ),
     "mount": _form(r"[^:\x00-\x1f\x7f]+:/[^:\x00-\x1f\x7f]*(?::[a-z,]+)?", "mount", "data:/data or /srv/x:/x:ro"),
-    "tmpfs": _form(r"/[^:\x00-\x1f\x7f]*(?::[A-Za-z0-9=,]+)?", "tmpfs", "/cache:size=64m"),
+    "tmpfs": _form(r"/[^:\x00-\x1f\x7f]*(?::{0}(?:,{0})*)?".format(_TMPFS_OPTION), "tmpfs", "/cache:size=64m"),
     "publish": _form(r"[0-9a-fA-F.:\[\]]+(?:/(?:tcp|udp))?", "published port", "127.0.0.1:9090:9090"),
-    "signal": _form(r"[0-9]{1,2}|(?:SIG)?[A-Z]+[0-9]?(?:[+-][0-9]{1,2})?", "signal", "SIGINT"),
+    "signal": _form(r"[1-9]|[1-5][0-9]|6[0-4]|(?:SIG)?(?:{0})".format(_SIGNALS), "signal", "SIGINT"),
+    "ulimit": _form(r"-1|[0-9]+", "limit", "65536, -1 for none, or {soft: 1024, hard: 65536}"),
     "extra_host": _form(
         r"[A-Za-z0-9_][A-Za-z0-9_.-]*[:=](?:host-gateway|\[?[0-9A-Fa-f.:]+\]?)",
         "name of a machine with its address",
@@ -283,6 +308,7 @@ _RULES = [
         (r"[._](path|ready)", "url_path"),
         (r"_paths", "url_path"),
         (r"[._]queues", "queue"),
+        (r"\.ulimits\.\*(?:\.(?:soft|hard))?", "ulimit"),
         (r"[._](targets|upstreams|alertmanagers|smarthost)", "address"),
         (r"[._]volumes", "mount"),
         (r"_retention_size", "size:metrics"),

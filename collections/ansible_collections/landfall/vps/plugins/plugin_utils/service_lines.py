@@ -69,6 +69,7 @@ def env_line(name: str, value: Any, told: str) -> str:
 def read_env(content: str, path: str) -> Dict[str, str]:
     """The variables of a ``.env`` file: NAME=value by line, quotes taken off. Raises ServiceError."""
     found: Dict[str, str] = {}
+    content = content[content.startswith("\ufeff") :]  # as Compose does
     for number, line in enumerate((line.strip() for line in content.split("\n")), 1):
         if not line or line.startswith("#"):
             continue

@@ -242,8 +242,11 @@ def _env_files(item: Mapping[str, Any], told: str) -> Dict[str, str]:
                 "{0}: env_file: {1} is no file on this machine; write its whole path, such as "
                 "\"{{{{ inventory_dir }}}}/web.env\"".format(told, path)
             )  # fmt: skip
-        with open(path, encoding="utf-8") as handle:
-            found.update(service_lines.read_env(handle.read(), path))
+        try:
+            with open(path, encoding="utf-8") as handle:
+                found.update(service_lines.read_env(handle.read(), path))
+        except UnicodeDecodeError as error:
+            raise ServiceError("{0}: env_file: {1} is no UTF-8: {2}".format(told, path, error)) from error
     return found
 
 
