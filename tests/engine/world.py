@@ -132,7 +132,7 @@ class World:
                 "volumes": [],
                 "networks": ["landfall"],
             }
-            for name, one in self.state.items()
+            for name, one in list(self.state.items())
         }
 
     def images(self) -> Dict[str, Any]:
@@ -192,7 +192,7 @@ class World:
         if rest[0] == "config":
             return json.dumps(document)
         if rest[0] == "down":
-            for name in [n for n, one in self.state.items() if one["project"] == document["name"]]:
+            for name in [n for n, one in list(self.state.items()) if one["project"] == document["name"]]:
                 self.step()
                 del self.state[name]
             return ""
@@ -200,7 +200,7 @@ class World:
         named = [w for i, w in enumerate(rest[1:], 1) if not w.startswith("--") and rest[i - 1] not in values]
         self._up(folder.name, document, "--force-recreate" in rest, named)
         if "--remove-orphans" in rest:
-            for name in [n for n, one in self.state.items() if one["project"] == document["name"]]:
+            for name in [n for n, one in list(self.state.items()) if one["project"] == document["name"]]:
                 if name not in document["services"]:
                     self.step()
                     del self.state[name]
