@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,75 +151,6 @@ def test_memory_is_read(look: ModuleType) -> None:
     assert look.memory("MemTotal:  1024 kB\nSwapTotal:      0 kB\n") == {"memory": 1 << 20, "swap": 0}
 
 
-# -- the way back ------------------------------------------------------------------------------------------------------
-
-PROGRAM = """#!/bin/sh
-echo "$(basename "$0") $*" >>"$LOG"
-"""
-
-
-class Machine:
-    """The program `undo` in a folder instead of a VPS, with programs that only note how they were called."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.log = home, home / "log"
-        text = (HOME / "undo.sh").read_text()
-        for place in ("/etc/", "/var/"):
-            text = text.replace(place, f"{home}{place}")
-        (home / "undo").write_text(text)
-        for folder in ("etc/ssh/sshd_config.d", "etc/landfall", "var/lib/landfall", "bin"):
-            (home / folder).mkdir(parents=True)
-        for name in ("systemctl", "nft", "sshd", "sync"):
-            (home / "bin" / name).write_text(PROGRAM)
-            (home / "bin" / name).chmod(0o755)
-        self.sshd = home / "etc/ssh/sshd_config.d/00-landfall.conf"
-        self.wall = home / "etc/landfall/firewall.nft"
-
-    def undo(self, verb: str) -> int:
-        environment = {"PATH": f"{self.home}/bin:/usr/bin:/bin", "LOG": str(self.log)}
-        return subprocess.run(["sh", str(self.home / "undo"), verb], env=environment, check=False).returncode
-
-    def said(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
-
-
-def test_what_nobody_confirmed_is_as_it_was(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
-    machine.sshd.write_text("before")
-    assert machine.undo("arm") == 0
-    assert "systemctl restart landfall-undo.timer" in machine.said()
-    machine.sshd.write_text("after")
-    machine.wall.write_text("new")
-    assert machine.undo("undo") == 0
-    assert (machine.sshd.read_text(), machine.wall.exists()) == ("before", False)
-    assert "systemctl try-reload-or-restart ssh.service" in machine.said()
-    assert "nft delete table inet landfall" in machine.said()
-    assert machine.undo("confirm") == 1, "what was undone is not taken for confirmed"
-
-
-def test_what_was_confirmed_stays(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
-    assert machine.undo("arm") == 0
-    machine.sshd.write_text("after")
-    assert machine.undo("confirm") == 0
-    assert "systemctl stop landfall-undo.timer" in machine.said()
-    assert machine.undo("undo") == 0
-    assert machine.sshd.read_text() == "after"
-
-
-def test_a_second_change_does_not_take_an_unconfirmed_one_for_the_state_before(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
-    machine.wall.write_text("before")
-    machine.undo("arm")
-    machine.wall.write_text("locks out")
-    machine.undo("arm")
-    assert machine.wall.read_text() == "before"
-    machine.wall.write_text("locks out, too")
-    machine.undo("undo")
-    assert machine.wall.read_text() == "before"
-    assert f"nft -f {machine.wall}" in machine.said()
-
-
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
@@ -306,9 +236,3 @@ def test_the_report_is_written_whole_and_only_where_somebody_reads_it(tmp_path: 
     (found,) = (tmp_path / "it's here").iterdir()
     assert found.name == "landfall-host.prom"
     assert found.read_text().splitlines()[-1].startswith("node_reboot_required ")
-
-
-@pytest.mark.skipif(shutil.which("dash") is None, reason="no dash on this machine, which is Debian's sh")
-@pytest.mark.parametrize("name", ["undo.sh"])
-def test_programs_are_read_by_the_shell_of_debian(name: str) -> None:
-    assert subprocess.run(["dash", "-n", str(HOME / name)], check=False).returncode == 0
