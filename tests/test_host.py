@@ -181,6 +181,19 @@ def test_the_firewall_lets_in_what_was_asked_for(tmp_path: Path) -> None:
     assert not [line for line in lines[end:] if line.endswith("accept")]
 
 
+@pytest.mark.parametrize(
+    ("protocols", "udp"), [(["h1", "h2", "h3"], ["443/udp"]), (["h1", "h2"], []), (None, ["443/udp"])]
+)
+def test_udp_is_let_in_and_published_where_http3_is_spoken(tmp_path: Path, protocols: Any, udp: List[str]) -> None:
+    variables = {**rolekit.inventory(tmp_path), "caddy_protocols": protocols}
+    if protocols is None:  # a play without the role caddy
+        del variables["caddy_protocols"]
+    else:
+        published = rolekit.template(rolekit.trusted("{{ caddy_publish }}"), variables)
+        assert published == ["80:80", "443:443", *(f"443:{port}" for port in udp)]
+    assert rolekit.template(rolekit.trusted("{{ host_firewall_open }}"), variables) == ["80/tcp", "443/tcp", *udp]
+
+
 def leaving(tmp_path: Path, **values: Any) -> List[str]:
     text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}}, **values)
     return [line.strip() for line in text.partition("counter drop")[2].splitlines() if line.strip()]
