@@ -168,18 +168,46 @@ def addresses_of(text: str) -> Dict[str, str]:
     return found
 
 
+def ufw(config: str, rules: str) -> List[Dict[str, str]]:
+    """What ufw lets in, of the texts of ufw.conf and of its rules: ``{port, protocol, from, interface}``.
+
+    A port such as 5432/tcp; empty where the rule is for all of them.
+    """
+    found: List[Dict[str, str]] = []
+    if not re.search(r"(?im)^\s*ENABLED\s*=\s*[\"']?yes", config):
+        return found
+    # action protocol port to sport from [two words of an application] direction[_interface] [comment=...]
+    form = (
+        r"^### tuple ### (?:allow|limit)(?:_\S+)? (\S+) (\S+) \S+ \S+ (\S+) (?:\S+ \S+ )?in(?:_(\S+))?(?: comment=|$)"
+    )
+    for protocol, ports, source, interface in re.findall(form, rules, re.MULTILINE):
+        kinds = ["tcp", "udp"] if protocol == "any" and ports != "any" else [protocol]
+        for port in ports.replace(":", "-").split(","):
+            for kind in kinds:
+                one = {
+                    "port": "" if port == "any" else f"{port}/{kind}",
+                    "protocol": kind,
+                    "from": "" if source in ("0.0.0.0/0", "::/0") else source,
+                    "interface": interface,
+                }
+                if one not in found:
+                    found.append(one)
+    return found
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
 def covered(port: str, ports: Sequence[str]) -> bool:
-    """Whether a port such as 5432/tcp is in a list such as ``[80/tcp, 5000-6000/tcp]``."""
-    number, _slash, protocol = port.partition("/")
-    for one in ports:
-        span, _slash, kind = one.partition("/")
-        low, _hyphen, high = span.partition("-")
-        if kind == protocol and int(low) <= int(number) <= int(high or low):
-            return True
-    return False
+    """Whether a port such as 5432/tcp or 5000-5010/tcp is in a list such as ``[80/tcp, 5000-6000/tcp]``."""
+
+    def span(text: str) -> Tuple[int, int, str]:
+        numbers, _slash, protocol = text.partition("/")
+        low, _hyphen, high = numbers.partition("-")
+        return int(low), int(high or low), protocol
+
+    low, high, protocol = span(port)
+    return any(first <= low and high <= last and kind == protocol for first, last, kind in map(span, ports))
 
 
 def ssh_faults(asked: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
@@ -216,6 +244,30 @@ def ssh_faults(asked: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[st
         )
 
 
+def ufw_faults(asked: Mapping[str, Any], allowed: Sequence[Mapping[str, str]], known: Sequence[str]) -> Iterator[str]:
+    """What ufw lets in and this firewall, which judges before it, would drop."""
+    text = "{}: ufw lets in {}, and this firewall would drop it before ufw sees it; {}"
+    for one in allowed:
+        source, interface, port = one["from"], one["interface"], one["port"]
+        if interface and inside(interface, ["lo", *asked["inside"]]):
+            continue
+        way = (f" from {source}" if source else "") + (f" by {interface}" if interface else "")
+        if port:
+            if not covered(port, known):
+                right = "name it in host_firewall_open to keep it, or in host_firewall_closed to have it closed"
+                yield text.format("host_firewall_open", port + way, right)
+        elif interface:
+            right = f"name {interface} in host_firewall_inside, or delete that rule of ufw"
+            yield text.format("host_firewall_inside", "what comes" + way, right)
+        elif source or one["protocol"] != "any":
+            rule = f"{'ip6' if ':' in source else 'ip'} saddr {source}" if source else f"meta l4proto {one['protocol']}"
+            if not any((source or one["protocol"]) in line for line in asked["rules"]):
+                right = f"add '{rule} accept' to host_firewall_rules, or delete that rule of ufw"
+                yield text.format("host_firewall_rules", "what comes" + way if source else one["protocol"], right)
+        else:
+            yield text.format("host_firewall", "everything", "delete that rule of ufw, or set host_firewall to false")
+
+
 def faults(asked: Mapping[str, Any], seen: Mapping[str, Any]) -> List[str]:
     """What would lock somebody out or close what somebody uses: variable, what is wrong, what would be right."""
     found = []
@@ -243,6 +295,7 @@ def faults(asked: Mapping[str, Any], seen: Mapping[str, Any]) -> List[str]:
             for one in seen["answering"]
             if not covered(one["port"], known)
         ]
+        found += ufw_faults(asked, seen.get("ufw", []), known)
     if asked["deploys"] and not asked["keys"]:
         found.append(
             "host_user_keys: {} would have no key to log in with; give one, such as the text of "
@@ -287,17 +340,21 @@ def look(asked: Mapping[str, Any]) -> Dict[str, Any]:
         for line in said("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *asked["packages"]).splitlines()
         if line.endswith(" installed")
     }
+    walled = bool(said("nft", "list", "table", "inet", "landfall"))
     active = {unit for unit in asked["units"] if said("systemctl", "is-active", unit).strip() == "active"}
     found = {
         "ssh": ssh(str(asked["user"]), connection),
         # Behind this firewall nothing answers that is not named; to name it no more is how one closes it
         "answering": []
-        if said("nft", "list", "table", "inet", "landfall")
+        if walled
         else answering(
             said("ss", "-Hlntup"),
             known_addresses(said("ip", "-o", "address"), asked.get("private", "")),
             ["lo", *asked["inside"]],
         ),
+        "ufw": []
+        if walled
+        else ufw(text_of("/etc/ufw/ufw.conf"), text_of("/etc/ufw/user.rules") + text_of("/etc/ufw/user6.rules")),
         "missing": sorted(set(asked["packages"]) - states),
         "active": sorted(active),
         "set_elsewhere": set_elsewhere(list(asked["settings"])),
