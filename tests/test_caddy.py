@@ -169,3 +169,11 @@ def test_a_service_behind_the_proxy_believes_it(tmp_path: Path) -> None:
         }
     assert found[True] == {"web-1": trusted, "web-2": trusted, "own": "*", "inner": None}
     assert found[False] == {"web-1": None, "web-2": None, "own": "*", "inner": None}
+
+
+def test_a_play_without_the_application_has_no_upstreams_of_it(tmp_path: Path) -> None:
+    variables = rolekit.inventory(tmp_path)
+    upstreams = rolekit.trusted("{{ caddy_app_upstreams }}")
+    assert rolekit.template(upstreams, variables) == ["app:8000"]
+    del variables["app_services"]
+    assert rolekit.template(upstreams, variables) == []
