@@ -326,6 +326,22 @@ def set_elsewhere(names: Sequence[str]) -> Dict[str, str]:
     return found
 
 
+def swapfile(unit: str, there: bool) -> str:
+    """Whose /swapfile is, by the unit that uses it: own, other, or nobody's where there is none."""
+    if "Description=Landfall: swap" in unit:
+        return "own"
+    return "other" if there else ""
+
+
+def before() -> Dict[str, Any]:
+    """What an earlier run was asked for."""
+    try:
+        found = json.loads(text_of("/etc/landfall/host.json"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def memory(text: str) -> Dict[str, int]:
     """Bytes of memory and of swap in the text of /proc/meminfo."""
     found = {name: int(value) * 1024 for name, value in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
@@ -357,6 +373,11 @@ def look(asked: Mapping[str, Any]) -> Dict[str, Any]:
         else ufw(text_of("/etc/ufw/ufw.conf"), text_of("/etc/ufw/user.rules") + text_of("/etc/ufw/user6.rules")),
         "missing": sorted(set(asked["packages"]) - states),
         "active": sorted(active),
+        "enabled": sorted(
+            unit for unit in asked["units"] if said("systemctl", "is-enabled", unit).strip() == "enabled"
+        ),
+        "before": before(),
+        "swapfile": swapfile(text_of("/etc/systemd/system/swapfile.swap"), Path("/swapfile").exists()),
         "set_elsewhere": set_elsewhere(list(asked["settings"])),
         "container": said("systemd-detect-virt", "--container").strip() not in ("", "none"),
         "room": shutil.disk_usage("/").free,
