@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Dict, List
 
 import pytest
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import bridge_name
 
 from tests import rolekit
 
@@ -162,16 +163,17 @@ def rendered(name: str, tmp_path: Path, **values: Any) -> str:
 
 
 def test_the_firewall_lets_in_what_was_asked_for(tmp_path: Path) -> None:
-    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22, 2222]}},
+    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22, 2222]}, "bridges": ["shopbr"]},
                     host_firewall_ssh_from=["192.0.2.0/24", "2001:db8::/32"], host_firewall_inside=["wg0"],
                     host_firewall_open=["443/udp", "8000-8100/tcp"],
                     host_firewall_rules=["ip protocol esp accept"])  # fmt: skip
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     assert [line for line in lines if "accept" in line and "policy" not in line] == [
         'iifname "lo" accept', 'iifname "docker0" accept', 'iifname "docker_gwbridge" accept', 'iifname "br-*" accept',
-        'iifname "wg0" accept', "ct state established,related accept",
-        "meta l4proto { icmp, ipv6-icmp } accept",
-        "udp sport 67 udp dport 68 accept", "udp sport 547 udp dport 546 accept",
+        'iifname "landfall" accept', 'iifname "shopbr" accept', 'iifname "wg0" accept',
+        "ct state established,related accept", "meta l4proto { icmp, ipv6-icmp } accept",
+        "udp sport 67 udp dport 68 accept",
+        "udp sport 547 udp dport 546 accept",
         "ip saddr 192.0.2.0/24 tcp dport 22 accept", "ip6 saddr 2001:db8::/32 tcp dport 22 accept",
         "ip saddr 192.0.2.0/24 tcp dport 2222 accept", "ip6 saddr 2001:db8::/32 tcp dport 2222 accept",
         "udp dport 443 accept", "tcp dport 8000-8100 accept", "ip protocol esp accept",
@@ -180,6 +182,33 @@ def test_the_firewall_lets_in_what_was_asked_for(tmp_path: Path) -> None:
     assert lines[end + 1] == "}" and "priority -150" in text
     # What containers ask for is judged elsewhere, and goes on to Docker's rules
     assert not [line for line in lines[end:] if line.endswith("accept")]
+
+
+def test_the_bridge_of_each_network_is_that_of_containers_but_for_the_way_outside(
+    look: ModuleType, tmp_path: Path
+) -> None:
+    """The engine names the bridge of a stack's network after the network, docker's own are br- and docker0."""
+    networks = "docker0\n\nlandfall\nstaging-landfall\nbr0\n"
+    routes = "default via 192.0.2.1 dev br0 proto static\n192.0.2.0/24 dev br0\n"
+    assert look.bridges(networks, routes) == ["docker0", "landfall", "staging-landfall"]
+    assert look.bridges("", routes) == []
+    # That of the stack is known before its network is there
+    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}, "bridges": []},
+                    landfall_prefix="a-long-name-")  # fmt: skip
+    assert f'iifname "{bridge_name("a-long-name-landfall")}" accept' in text
+
+
+def test_a_network_of_another_stack_is_let_in_by_the_next_run(tmp_path: Path) -> None:
+    (step,) = rolekit.tasks("host")
+    found = []
+    for networks in ({}, {"landfall": {"bridge": "landfall"}}, {"shop": {"bridge": "shopbr"}, "other": {"bridge": ""}}):
+        values = {**rolekit.inventory(tmp_path), **rolekit.trusted(dict(step["vars"])),
+                  "ansible_facts": {"landfall_state": {"networks": networks}}}  # fmt: skip
+        found.append(rolekit.template(rolekit.trusted("{{ host_bridges }}"), values))
+    first, same, other = found
+    assert first == same == ["docker0", "docker_gwbridge", "br-*", "landfall"]
+    assert other == [*first, "shopbr"]
+    assert "'bridges': host_bridges" in step["vars"]["host_asked_now"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +225,7 @@ def test_udp_is_let_in_and_published_where_http3_is_spoken(tmp_path: Path, proto
 
 
 def leaving(tmp_path: Path, **values: Any) -> List[str]:
-    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}}, **values)
+    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}, "bridges": []}, **values)
     return [line.strip() for line in text.partition("counter drop")[2].splitlines() if line.strip()]
 
 
@@ -212,7 +241,7 @@ def test_containers_are_kept_from_where_providers_tell_credentials(tmp_path: Pat
         "fd00:ec2::254", "fd20:ce::254", "fd00:42::42", "fd00:a9fe:a9fe::1", "fd00:c1::a9fe:a9fe"}  # fmt: skip
     assert lines.index("meta l4proto { tcp, udp } th dport 53 return") < lines.index(told[0])
     assert [line for line in lines if "jump" in line] == [
-        f'iifname "{bridge}" jump asked' for bridge in ("docker0", "docker_gwbridge", "br-*")
+        f'iifname "{bridge}" jump asked' for bridge in ("docker0", "docker_gwbridge", "br-*", "landfall")
     ]
     assert "forward" not in "".join(leaving(tmp_path, host_containers_metadata=True))
 
@@ -223,10 +252,11 @@ def test_containers_reach_what_was_named_and_nothing_else(tmp_path: Path) -> Non
     begin = lines.index("chain leaving {")
     assert lines[begin + 1 : lines.index("}", begin)] == [
         "ct state established,related accept", 'oifname "docker0" accept', 'oifname "docker_gwbridge" accept',
-        'oifname "br-*" accept', 'oifname "wg0" accept', "ip daddr 192.0.2.0/24 accept",
+        'oifname "br-*" accept', 'oifname "landfall" accept', 'oifname "wg0" accept', "ip daddr 192.0.2.0/24 accept",
         "ip6 daddr 2001:db8::/32 accept", "udp dport 53 accept", "tcp dport 443 accept", "counter reject",
     ]  # fmt: skip
     # Of other stacks and of what others run on the VPS nothing is filtered, unless the engine chooses the network
+    assert 'iifname "landfall" ip saddr 172.30.0.0/24 jump leaving' in lines
     assert 'iifname "br-*" ip saddr 172.30.0.0/24 jump leaving' in lines
     assert 'iifname "br-*" jump leaving' in leaving(tmp_path, host_egress=True, host_egress_of=[])
 
@@ -241,7 +271,7 @@ def test_what_is_there_for_the_other_hosts_of_the_stack_need_not_be_named(look: 
 
 
 def test_the_firewall_lets_in_the_other_hosts_of_the_stack_at_the_private_address_alone(tmp_path: Path) -> None:
-    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}},
+    text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}, "bridges": []},
                     landfall_private_address="10.99.0.1", landfall_peers=["10.99.0.2", "10.99.0.3"])  # fmt: skip
     assert [line.strip() for line in text.splitlines() if "10.99" in line] == [
         "ip saddr 10.99.0.2 ip daddr 10.99.0.1 accept", "ip saddr 10.99.0.3 ip daddr 10.99.0.1 accept"]  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-landfall.conf"
 SSHD = "/etc/ssh/sshd_config"
+UFW = "/etc/ufw/user"
 KERNEL = "/etc/sysctl.d/60-landfall.conf"
 # DHCP, time and name discovery: clients and neighbours on the link, which the firewall lets answer or need not
 LINK = {("udp", port) for port in (67, 68, 123, 323, 546, 547, 5353, 5355)} | {("tcp", 5355)}
@@ -195,6 +196,18 @@ def ufw(config: str, rules: str) -> List[Dict[str, str]]:
     return found
 
 
+def bridges(networks: str, routes: str) -> List[str]:
+    """Devices of Docker's networks, one a line, without those by which the VPS itself is reached (``ip route``)."""
+    ways = set(re.findall(r"^default .*\bdev (\S+)", routes, re.MULTILINE))
+    return sorted(set(networks.split()) - ways)
+
+
+def docker_networks() -> str:
+    """The names that Docker's networks say their devices have; of those without one it begins with br-."""
+    form = '{{index .Options "com.docker.network.bridge.name"}}'
+    return said("docker", "network", "inspect", "--format", form, *said("docker", "network", "ls", "-q").split())
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -336,10 +349,9 @@ def swapfile(unit: str, there: bool) -> str:
 def before() -> Dict[str, Any]:
     """What an earlier run was asked for."""
     try:
-        found = json.loads(text_of("/etc/landfall/host.json"))
-    except ValueError:
+        return dict(json.loads(text_of("/etc/landfall/host.json")))
+    except (ValueError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def memory(text: str) -> Dict[str, int]:
@@ -356,26 +368,24 @@ def look(asked: Mapping[str, Any]) -> Dict[str, Any]:
         for line in said("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *asked["packages"]).splitlines()
         if line.endswith(" installed")
     }
+    networks = bridges(docker_networks(), said("ip", "route") + said("ip", "-6", "route"))
+    # Behind this firewall nothing answers that is not named; to name it no more is how one closes it
     walled = bool(said("nft", "list", "table", "inet", "landfall"))
-    active = {unit for unit in asked["units"] if said("systemctl", "is-active", unit).strip() == "active"}
+    listening = "" if walled else said("ss", "-Hlntup")
+    allowed = "" if walled else text_of(UFW + ".rules") + text_of(UFW + "6.rules")
+    known = known_addresses(said("ip", "-o", "address"), asked.get("private", ""))
+
+    def units(verb: str, state: str) -> List[str]:
+        return sorted(unit for unit in asked["units"] if said("systemctl", verb, unit).strip() == state)
+
     found = {
         "ssh": ssh(str(asked["user"]), connection),
-        # Behind this firewall nothing answers that is not named; to name it no more is how one closes it
-        "answering": []
-        if walled
-        else answering(
-            said("ss", "-Hlntup"),
-            known_addresses(said("ip", "-o", "address"), asked.get("private", "")),
-            ["lo", *asked["inside"]],
-        ),
-        "ufw": []
-        if walled
-        else ufw(text_of("/etc/ufw/ufw.conf"), text_of("/etc/ufw/user.rules") + text_of("/etc/ufw/user6.rules")),
+        "answering": answering(listening, known, ["lo", *asked["inside"], *networks]),
+        "ufw": ufw(text_of("/etc/ufw/ufw.conf"), allowed),
+        "bridges": networks,
         "missing": sorted(set(asked["packages"]) - states),
-        "active": sorted(active),
-        "enabled": sorted(
-            unit for unit in asked["units"] if said("systemctl", "is-enabled", unit).strip() == "enabled"
-        ),
+        "active": units("is-active", "active"),
+        "enabled": units("is-enabled", "enabled"),
         "before": before(),
         "swapfile": swapfile(text_of("/etc/systemd/system/swapfile.swap"), Path("/swapfile").exists()),
         "set_elsewhere": set_elsewhere(list(asked["settings"])),

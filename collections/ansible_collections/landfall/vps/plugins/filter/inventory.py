@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 from ansible_collections.landfall.vps.plugins.module_utils import registry, units
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, build_tag
+from ansible_collections.landfall.vps.plugins.module_utils.docker_api import bridge_name
 from ansible_collections.landfall.vps.plugins.plugin_utils import placement, stack
 
 
@@ -67,6 +68,7 @@ class FilterModule:
             "context_tag": context_tag,
             "seconds": seconds,
             "gateway": gateway,
+            "bridge": bridge_name,
             "peers": placement.peers,
             "signs_in": signs_in,
         }
