@@ -16,6 +16,7 @@ from testbed.drills import LOCK, changed_roles, identity, play, record, unchange
 DEBUG = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--log.level=debug"]}')
 # Runs and is healthy, since its healthcheck asks on the loopback address, and yet serves nobody
 DEAF = ("--tags", "prometheus", "-e", '{"prometheus_arguments": ["--web.listen-address=127.0.0.1:9090"]}')
+DOCKER = ("--tags", "docker", "-e", "docker_log_max_files=4")  # restarts the engine, and with it every build
 REDIS = ("--tags", "redis", "-e", "redis_memory=600m")
 BUILD_SECONDS = int(os.environ.get("LANDFALL_BUILD_SECONDS", "190"))
 """How long the build takes: by default three leases of a minute each."""
@@ -67,7 +68,11 @@ def test_a_second_run_is_refused_during_all_of_a_long_build(host: Any, tmp_path:
         tasks[0]["landfall.vps.component"]["build"] = [{"image": IMAGE, "context": str(tmp_path)}]
         path.write_text(yaml.safe_dump(tasks))
 
-    before = record(host, "redis")["digest"], identity(host, "redis-exporter")
+    def seen() -> tuple[Any, ...]:
+        settings = str(host.file("/etc/docker/daemon.json").sha256sum)
+        return record(host, "redis")["digest"], identity(host, "redis-exporter"), settings
+
+    before = seen()
     first: list[Any] = []
 
     def building() -> None:
@@ -81,12 +86,12 @@ def test_a_second_run_is_refused_during_all_of_a_long_build(host: Any, tmp_path:
     assert probe.eventually(lambda: host.run(busy).rc == 0, 60), "nothing is built"
     refused = 0
     while time.monotonic() < began + BUILD_SECONDS - 15:
-        text, figures, status = play(*REDIS)
+        text, figures, status = play(*(DOCKER if refused == 1 else REDIS))
         plain = " ".join(text.split())
         assert status != 0 and figures["changed"] == 0, text
         assert "another run is in progress on this VPS" in plain and "It is working right now" in plain, text
         assert "redis_exporter: providing its images" in plain, text
-        assert (record(host, "redis")["digest"], identity(host, "redis-exporter")) == before
+        assert seen() == before
         refused += 1
         time.sleep(BUILD_SECONDS / 6)
     runner.join()

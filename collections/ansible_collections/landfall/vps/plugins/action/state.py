@@ -126,7 +126,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             self._look_ahead(state, args, task_vars, result, values)
         else:  # a second look at the VPS: what was planned for it stands
             before = session.known_state(task_vars) or {}
-            state.update({key: before[key] for key in ("planned", "expected", "release") if key in before})
+            state.update({key: before[key] for key in ("planned", "expected", "release", "kept") if key in before})
         result.setdefault("warnings", []).extend(notes)
         facts = {**session.as_fact(state), **result.get("ansible_facts", {})}
         result.update(changed=changed, ansible_facts=facts, _ansible_verbose_override=True)
@@ -177,8 +177,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if refused or seconds <= 0 or self._task.check_mode or lock.get("run") in (None, session.run_id()):
             return state
         me = (session.run_id(), session.who(), session.dead_run(lock), session.holder())
-        tell = seam.teller(task_vars)
-        told = self._answer(lambda: run_queue(self, python, state["root"], me, seconds, tell), task_vars, [])
+        how = seconds, "about to read the VPS", seam.teller(task_vars)
+        told = self._answer(lambda: run_queue(self, python, state["root"], me, *how), task_vars, [])
         if not told["held"]:
             raise AnsibleActionFail("{0}; nothing was changed".format(told["why"]))
         keeper.start(self, python, state["root"])

@@ -9,12 +9,12 @@ from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock, Loc
 
 
 def queue(
-    root: str, run: str, who: str, dead: str, holder: Optional[Mapping[str, Any]], seconds: float
+    root: str, run: str, who: str, dead: str, holder: Optional[Mapping[str, Any]], seconds: float, doing: str
 ) -> Dict[str, Any]:
-    """Wait for the VPS so many seconds, and have the lease of it then; returns ``{held, why}``."""
+    """Wait for the VPS so many seconds, and have the lease of it then, ``doing`` that; returns ``{held, why}``."""
     lock = Lock(root, run, who, dead, holder)
     try:
-        lock.acquire_within(seconds, "about to read the VPS", lambda line: progress.say("lock", line))
+        lock.acquire_within(seconds, doing, lambda line: progress.say("lock", line))
     except Locked as error:
         return {"held": False, "why": str(error)}
     lock.keep()

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils.lock import LEASE_SECONDS
-from ansible_collections.landfall.vps.plugins.plugin_utils import session
+from ansible_collections.landfall.vps.plugins.plugin_utils import seam, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import run_lease
 
 RENEW_SECONDS = LEASE_SECONDS / 4
@@ -41,14 +41,15 @@ def _keep(action: ActionBase, python: str, root: str) -> NoReturn:
     """Renew until the run's main process is gone, then end the lease."""
     try:
         _let_go()
-        # Trips of the worker have a folder of their own there, which that worker removes
+        way = seam.beside(action) or action
         due = time.monotonic() + RENEW_SECONDS
         while session.lives():
             if time.monotonic() >= due:
                 due = time.monotonic() + RENEW_SECONDS
-                _try(action, python, "renew", root)
+                _try(way, python, "renew", root)
             time.sleep(POLL_SECONDS)
-        _try(action, python, "end", root)
+        _try(way, python, "end", root)
+        seam.forget_files(way)
     finally:
         os._exit(0)
 

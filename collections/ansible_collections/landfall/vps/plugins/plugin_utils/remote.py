@@ -356,10 +356,11 @@ def run_queue(
     root: str,
     who: Sequence[Any],
     seconds: float,
+    doing: str,
     tell: Optional[Callable[[str], None]] = None,
 ) -> Dict[str, Any]:
     """Whether the VPS became free in time, see ``lease.queue``; ``who`` is ``(run, who, dead, holder)``."""
-    return follow(action, python, LEASE, "queue", [root, *who, seconds], tell)
+    return follow(action, python, LEASE, "queue", [root, *who, seconds, doing], tell)
 
 
 def standing_program() -> str:

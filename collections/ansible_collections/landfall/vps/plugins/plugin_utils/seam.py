@@ -78,7 +78,7 @@ def run(action: ActionBase, python: str, text: str) -> Said:
 
 
 def beside(action: ActionBase) -> Optional[ActionBase]:
-    """A second way to the same VPS, for commands while a program of this task is running there.
+    """A second way to the same VPS, for commands while a program of this task is running there, or has ended.
 
     A copy, since connection and become keep on themselves what one command needs. Without: None, and nobody is told how
     far a program is.
@@ -86,6 +86,8 @@ def beside(action: ActionBase) -> Optional[ActionBase]:
     try:
         way = copy.copy(action)
         way._connection = copy.copy(action._connection)
+        way._connection._shell = copy.copy(action._connection._shell)
+        way._connection._shell.tmpdir = None  # the task removes its folder there when it ends
         become = getattr(action._connection, "become", None)
         if become is not None:
             way._connection.set_become_plugin(copy.copy(become))
@@ -96,8 +98,7 @@ def beside(action: ActionBase) -> Optional[ActionBase]:
 
 def read_file(action: ActionBase, path: str) -> str:
     """The text of a file on the VPS, empty if it is not there. Raises AnsibleError where the connection fails."""
-    said = action._low_level_execute_command("cat {0} 2>/dev/null || true".format(shlex.quote(path)))
-    return str(said["stdout"])
+    return str(action._low_level_execute_command("cat {0} 2>/dev/null || true".format(shlex.quote(path)))["stdout"])
 
 
 def template(action: ActionBase, value: Any) -> Any:

@@ -1,0 +1,38 @@
+#!/usr/bin/python
+"""Has the VPS for one run."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: lock
+short_description: Have the VPS for this run alone, from this task to the end of the run
+version_added: "0.2.0"
+description:
+  - For tasks that are no components, such as those of the roles docker and host, before the first of them that changes
+    something. Components take the same lock themselves.
+  - It is freed when the run ends, however it does. Under C(--check) nothing is done.
+options:
+  root:
+    description: Folder of all components on the VPS.
+    type: path
+    default: /opt/landfall
+  doing:
+    description: What others are told while they cannot have the VPS.
+    type: str
+    required: true
+  wait:
+    description: For how many seconds to wait while another run has the VPS.
+    type: int
+    default: 0
+author:
+  - The Landfall maintainers (@landfall)
+"""
+
+EXAMPLES = r"""
+- name: Let no other run change this VPS meanwhile
+  landfall.vps.lock:
+    doing: packages
+"""
+
+RETURN = r"""#"""
