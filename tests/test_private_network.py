@@ -221,7 +221,7 @@ def test_texts_are_read_where_they_can_be(tmp_path: Path) -> None:
 
 
 def test_tunnels_pass_the_firewall(tmp_path: Path) -> None:
-    known = {**rolekit.inventory(tmp_path), "host_look": {"ssh": {"ports": [22]}},
+    known = {**rolekit.inventory(tmp_path), "host_look": {"ssh": {"ports": [22]}, "bridges": []},
              "host_firewall_tunnels": [{"opens": "51999/udp", "interface": "wg7"}]}  # fmt: skip
     text = (rolekit.ROLES / "host/templates/config/firewall.nft.j2").read_text()
     lines = [line.strip() for line in str(rolekit.template(rolekit.trusted(text), known)).splitlines()]
