@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 AHEAD = """
 import json
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import foresight, variables
+from ansible_collections.landfall.vps.plugins.plugin_utils import foresight, seam, variables
 
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
@@ -26,7 +26,8 @@ class ActionModule(ActionBase):
         state.update({"root": "/opt/landfall", "been_here": True, "deployed_before": []})
         found = foresight.look_ahead(self, task_vars, state)
         known = {**task_vars, "role_path": self._task.args["role"]}
-        wrong = variables.faults(self, self._loader.get_text_file_contents, self._task.get_vars(), known)
+        templar = seam.remembering(self, known)[1]
+        wrong = variables.faults(templar, self._loader.get_text_file_contents, self._task.get_vars(), known)
         told = foresight.told(found)
         line = {"faults": found.faults, "inventory": wrong, "later": found.later, "told": told, "components": {
             one.name: {"present": one.rendered.desired.present, "needs": one.options["needs"],

@@ -10,7 +10,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.action import state as looking
 from ansible_collections.landfall.vps.plugins.action.state import ActionModule
-from ansible_collections.landfall.vps.plugins.plugin_utils import compiled, preflight
+from ansible_collections.landfall.vps.plugins.plugin_utils import compiled, preflight, seam
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError
 
 INVENTORY, VPS = "the inventory of {0} has {1}", "the VPS {0} cannot take the stack, it has {1}"
@@ -82,6 +82,7 @@ def test_with_a_bundle_no_registry_is_asked(action: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(looking, "host_faults", lambda _: [])
     monkeypatch.setattr(looking, "read_architectures", asked)
     monkeypatch.setattr(compiled, "keep_texts_below", lambda _: None)
+    monkeypatch.setattr(seam, "remembering", lambda *_: ({}, None))
     monkeypatch.setattr(preflight, "missing_images", lambda *_: [image])
     action._task = SimpleNamespace(args={"bundle": "/media/usb", "images": "registry"}, check_mode=False)
     for name, answer in (

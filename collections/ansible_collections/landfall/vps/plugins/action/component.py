@@ -123,7 +123,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         return str(path)
 
     def _check(self, task_vars: Dict[str, Any]) -> None:
-        found = variables.faults(self, self._loader.get_text_file_contents, self._task.get_vars(), task_vars)
+        templar = seam.remembering(self, task_vars)[1]
+        found = variables.faults(templar, self._loader.get_text_file_contents, self._task.get_vars(), task_vars)
         if found:
             form = "the inventory of {0} has {1} faults; nothing was changed:\n- {2}"
             raise AnsibleActionFail(form.format(task_vars.get("inventory_hostname"), len(found), "\n- ".join(found)))

@@ -92,6 +92,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if unknown:
             raise AnsibleActionFail("landfall.vps.state: unknown option {0}".format(", ".join(unknown)))
         python = interpreter(task_vars, self)
+        # What a variable comes to is found once for all that ask for it
+        self._known = seam.remembering(self, task_vars)[1]
         if args.get("bundle_into"):
             return self._bundle(args, task_vars, result)
         compiled.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
@@ -140,7 +142,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         self, args: Mapping[str, Any], task_vars: Mapping[str, Any], faults: List[str]
     ) -> Optional[Dict[str, Any]]:
         """The manifest of the bundle that images come from, if there is one; what is wrong with it is a fault."""
-        compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
+        compares = boolean(self._known.template(task_vars.get("landfall_compare", False)), strict=False)
         if not args.get("bundle") or compares:
             return None
         try:
@@ -191,7 +193,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
     ) -> None:  # fmt: skip
         """Plan what all tasks that follow will do, print it, and note in ``state`` whether anything is left to do."""
         ahead = foresight.look_ahead(self, task_vars, state)
-        compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
+        compares = boolean(self._known.template(task_vars.get("landfall_compare", False)), strict=False)
         lost = [] if compares else bundling.lost(ahead.planned, state, args)
         self._refuse(
             [("the components of {0} have {1}", ahead.faults), ("the images for {0} have {1}", lost)], task_vars
@@ -209,7 +211,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             if state["release"]:
                 seam.say(task_vars, releasing.told(state["release"], state, bool(self._task.check_mode)))
         state["planned"] = foresight.facts_of(ahead)
-        wants = expected(task_vars, self._templar.template, state["records"])
+        wants = expected(task_vars, self._known.template, state["records"])
         state["expected"] = {**wants, "network": self._stack(task_vars).network}
         state["done"] = bool(args.get("finish", True)) and ahead.nothing_left
         if compares and ahead.known:
@@ -260,7 +262,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         except TripError as error:
             return {}, ["images: cannot tell for which machines they are built: {0}".format(error)], []
         unknown: Dict[str, str] = answer["unknown"]
-        compares = boolean(self._templar.template(task_vars.get("landfall_compare", False)), strict=False)
+        compares = boolean(self._known.template(task_vars.get("landfall_compare", False)), strict=False)
         refused = {} if compares else preflight.refused_images(unknown, want.images, state, args)
         unknown = {image: why for image, why in unknown.items() if image not in refused}
         notes = []
@@ -276,7 +278,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         """Names and network of the stack; those of an empty inventory where its values are refused anyway."""
 
         def variable(name: str, default: Any) -> Any:
-            return self._templar.template(task_vars[name]) if name in task_vars else default
+            return self._known.template(task_vars[name]) if name in task_vars else default
 
         try:
             return stack.read(variable)
@@ -289,7 +291,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         tags = seam.run_tags(task_vars), task_vars.get("ansible_skip_tags") or []
         roles = [role for role in known if selected(role, known, *tags)]
         place = os.path.dirname(str(task_vars["role_path"]))
-        return claims.clashes(state, whole, place, roles, self._templar, self._loader, task_vars)
+        return claims.clashes(state, whole, place, roles, self._known, self._loader, task_vars)
 
     def _inventory_faults(
         self, task_vars: Dict[str, Any], result: Dict[str, Any], values: Dict[str, Dict[str, Any]]
@@ -299,7 +301,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         faults = self._faults_of_variables(task_vars, values)
         for line in secrets.grouped(secrets.heard) if not self._task.args.get("bundle_into") else []:
             seam.say(task_vars, "secrets: {0}".format(line))
-        folder = str(self._templar.template(task_vars.get("landfall_secrets_dir", "")))
+        folder = str(self._known.template(task_vars.get("landfall_secrets_dir", "")))
         inside = folder.startswith(str(task_vars.get("inventory_dir")) + os.sep)
         strays = secrets.strays(folder) if inside and not secrets.rehearsing else []
         if strays:
@@ -310,11 +312,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         if not task_vars.get("role_path"):
             raise AnsibleActionFail("landfall.vps.state checks the variables of roles: call it from the role landfall")
         read, own = self._loader.get_text_file_contents, self._task.get_vars()
-        return variables.faults(self, read, own, task_vars, values)
+        return variables.faults(self._known, read, own, task_vars, values)
 
     def _dashboard_faults(self, state: Dict[str, Any], task_vars: Dict[str, Any]) -> List[str]:
         def there(role: str) -> bool:
-            return is_there(role, task_vars, self._templar.template, state["records"])
+            return is_there(role, task_vars, self._known.template, state["records"])
 
         roles = os.path.dirname(str(task_vars["role_path"]))
         try:

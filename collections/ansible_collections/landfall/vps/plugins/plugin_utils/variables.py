@@ -6,8 +6,8 @@ import os
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import declared, formats, placement, seam, stack
+from ansible.template import Templar
+from ansible_collections.landfall.vps.plugins.plugin_utils import declared, formats, placement, stack
 from ansible_collections.landfall.vps.plugins.plugin_utils.origin import Sources
 from ansible_collections.landfall.vps.plugins.plugin_utils.specs import inventory_faults, role_specs
 
@@ -15,7 +15,7 @@ STACK_VARIABLES = ("landfall_prefix", "landfall_subnet", "landfall_gateway", "la
 
 
 def faults(
-    action: ActionBase,
+    templar: Templar,
     read: Callable[[str], str],
     own: Iterable[str],
     task_vars: Dict[str, Any],
@@ -23,15 +23,14 @@ def faults(
 ) -> List[str]:
     """All faults of the variables of this play's roles, each once; ``values`` is filled with those of enabled roles.
 
-    The task of ``action`` belongs to a role; ``own`` are the variables that it defines for itself, and ``read`` returns
-    the text of a file as Ansible reads it.
+    ``templar`` knows ``task_vars``, which are those of a task of a role; ``own`` are the variables that it defines for
+    itself, and ``read`` returns the text of a file as Ansible reads it.
     """
     place = os.path.dirname(str(task_vars["role_path"]))
     specs = role_specs(place)
     # What tasks define for themselves is no part of the inventory
     apart = {*(task_vars.get("ansible_facts") or {}), *own}
     names = [name for name in task_vars if name not in apart]
-    templar = seam.remembering(action, task_vars)[1]
     found = inventory_faults(
         declared.roles_here(task_vars),
         specs,
@@ -42,17 +41,17 @@ def faults(
         Sources(read, place + os.sep),
         task_vars,
     )
-    whole = _of_stack(action, task_vars)
+    whole = _of_stack(templar, task_vars)
     hosts = placement.faults(task_vars, str(whole.get("landfall_subnet") or ""))
     return list(dict.fromkeys([*found, *stack.faults(whole), *hosts]))
 
 
-def _of_stack(action: ActionBase, task_vars: Dict[str, Any]) -> Dict[str, Any]:
+def _of_stack(templar: Templar, task_vars: Dict[str, Any]) -> Dict[str, Any]:
     values = {}
     for name in STACK_VARIABLES:
         if name in task_vars:
             try:
-                values[name] = seam.template(action, task_vars[name])
+                values[name] = templar.template(task_vars[name])
             except AnsibleError:
                 continue  # was told with all the others
     return values
