@@ -145,6 +145,19 @@ def test_a_host_is_needed_where_a_peer_has_another_key_than_it_knows(tmp_path: P
     assert not stays({**keys, "data": "z"}, private_network_enabled=False)
 
 
+def test_without_tunnels_nothing_is_worked_out_of_them(tmp_path: Path) -> None:
+    """The main process asks this in each run."""
+    asked = tmp_path / "asked"
+
+    def ask(enabled: bool) -> bool:
+        known = variables(tmp_path, {"web": "a"}, private_network_enabled=enabled)
+        known["_private_network_config"] = rolekit.trusted(f"{{{{ lookup('pipe', 'touch {asked}') }}}}")
+        value("_private_network_stays", known)
+        return asked.exists()
+
+    assert not ask(False) and ask(True)
+
+
 def test_what_is_put_back_is_what_was_written(tmp_path: Path, program: ModuleType) -> None:
     """Otherwise the next run would take it for changed by somebody."""
     text = str(value("_private_network_text", variables(tmp_path, {"web": "a", "data": "b\u00e9", "watch": "c"})))
