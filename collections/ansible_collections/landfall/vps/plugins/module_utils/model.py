@@ -2,7 +2,8 @@
 
 The options of the task follow from these classes (``argument_spec``); a test holds the module's documentation, what the
 engine reads, what it records and what it asks of a record (``shape``) against them. ``RECORD_FORMAT`` in records.py is
-their version.
+their version. Nobody makes one of these classes: what a dataclass brings for that takes most of the time of loading
+this file, and is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Raw = NewType("Raw", object)
 NAMES: Dict[Any, str] = {str: "str", int: "int", bool: "bool", float: "float", Path: "path", Raw: "raw", Any: "raw"}
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Reload:
     """How the running program takes in changed files."""
 
@@ -33,7 +34,7 @@ class Reload:
     files: List[str] = field(default_factory=lambda: ["config/*"])
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Scrape:
     """A target of whoever takes in targets."""
 
@@ -48,7 +49,7 @@ class Scrape:
     labels: Dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Release:
     """A command that runs before anything of a new version is started."""
 
@@ -56,7 +57,7 @@ class Release:
     argv: List[str]
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Releases:
     """The releases that changes of a component make."""
 
@@ -66,7 +67,7 @@ class Releases:
     hooks: Dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Timer:
     """A command that runs by a clock."""
 
@@ -81,7 +82,7 @@ class Timer:
     on_host: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Exercise:
     """Work that verify gives a component."""
 
@@ -89,7 +90,7 @@ class Exercise:
     increases: List[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Build:
     """An image that is built on the VPS."""
 
@@ -101,7 +102,7 @@ class Build:
     platform: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Update:
     """How a new version takes the place of the one that runs."""
 
@@ -115,7 +116,7 @@ class Update:
     why: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Ships:
     """Files of the controller that go where the role's own of their kind go; ``variable`` names them in messages."""
 
@@ -131,7 +132,7 @@ RELOAD = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Component:
     """What a task of ``landfall.vps.component`` says, see the module's documentation."""
 
@@ -166,7 +167,7 @@ class Component:
     build: List[Build] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, repr=False, eq=False)
 class Record:
     """What is kept on the VPS of a component that was applied.
 
