@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from multiprocessing import Event
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +16,31 @@ MANY = list(range(7))
 HERE = os.getpid()
 
 
+class Both:
+    """Work of which each process does some: who comes to it first waits until the other one has begun, too."""
+
+    def __init__(self, other: Callable[[int], Any]) -> None:
+        self.other, self.begun = other, {True: Event(), False: Event()}
+
+    def __call__(self, item: int) -> Any:
+        here = os.getpid() == HERE
+        self.begun[here].set()
+        assert self.begun[not here].wait(60)
+        return who(item) if here else self.other(item)
+
+
 def who(item: int) -> tuple[int, bool]:
     return item * item, os.getpid() == HERE
 
 
-def test_every_other_one_is_done_by_a_second_process_and_all_are_in_their_order() -> None:
-    assert halves.done(who, MANY, True) == [(item * item, item % 2 == 0) for item in MANY]
+def shared(other: Callable[[int], Any]) -> None:
+    done = halves.done(Both(other), MANY, True)
+    assert [made for made, _here in done] == [item * item for item in MANY]
+    assert {here for _made, here in done} == {True, False}
+
+
+def test_two_processes_do_what_they_come_to_and_all_are_in_their_order() -> None:
+    shared(who)
 
 
 def test_what_only_v_would_show_is_no_reason_to_do_it_again() -> None:
@@ -26,7 +48,29 @@ def test_what_only_v_would_show_is_no_reason_to_do_it_again() -> None:
         Display().vvvvv("looking for something")
         return who(item)
 
-    assert halves.done(work, MANY, True) == [(item * item, item % 2 == 0) for item in MANY]
+    shared(work)
+
+
+def test_nothing_is_begun_twice(tmp_path: Path) -> None:
+    def work(item: int) -> tuple[int, bool]:
+        (tmp_path / str(item)).touch(exist_ok=False)
+        return who(item)
+
+    assert [made for made, _here in halves.done(work, MANY, True)] == [item * item for item in MANY]
+
+
+def test_one_that_is_slow_leaves_the_rest_to_the_other() -> None:
+    free = Event()
+
+    def work(item: int) -> tuple[int, bool]:
+        if item == 0:
+            free.set()
+        if os.getpid() != HERE:
+            assert free.wait(60)
+        return who(item)
+
+    done = halves.done(work, MANY, True)
+    assert [here for _made, here in done].count(False) <= 1
 
 
 @pytest.mark.parametrize(("items", "split"), [(MANY, False), (MANY[:5], True), ([], True)])
@@ -64,15 +108,14 @@ def swallows(_item: int) -> Any:
 
 @pytest.mark.parametrize("other", [dies, fails, prints, warns, deprecates, swallows, lambda _item: lambda: None])
 def test_what_the_other_one_cannot_do_or_would_print_is_done_here(other: Any) -> None:
-    done = halves.done(lambda item: who(item) if os.getpid() == HERE else other(item), MANY, True)
-    assert done == [(item * item, True) for item in MANY]
+    assert halves.done(Both(other), MANY, True) == [(item * item, True) for item in MANY]
 
 
 def test_what_fails_fails_and_leaves_no_process_behind() -> None:
     with pytest.raises(ZeroDivisionError):
         halves.done(lambda item: 1 // (item - 4), MANY, True)
-    with pytest.raises(ZeroDivisionError):  # one that the other process was to do
-        halves.done(lambda item: 1 // (item - 3), MANY, True)
+    with pytest.raises(ZeroDivisionError):  # whichever process came to it
+        halves.done(lambda item: 1 // (len(who(item)) - 2), MANY, True)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
