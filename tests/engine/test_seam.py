@@ -136,6 +136,31 @@ def test_details_stand_below_the_banner_of_their_task(tmp_path: Path) -> None:
         assert banner < lines.index(said) < lines.index(f"changed: [{inventory[-1].strip(',') or 'a'}]"), done.stdout
 
 
+def test_arguments_that_a_plugin_evaluates_ask_for_each_variable_once(tmp_path: Path) -> None:
+    folder, asked, told = tmp_path / "action_plugins", tmp_path / "asked", tmp_path / "told"
+    folder.mkdir()
+    (folder / "tell.py").write_text(
+        "import json, pathlib\n"
+        "from ansible_collections.landfall.vps.plugins.plugin_utils import seam\n"
+        "class ActionModule(seam.OwnArguments):\n"
+        "    def run(self, tmp=None, task_vars=None):\n"
+        "        self.evaluate(seam.remembering(self, task_vars)[1])\n"
+        f"        pathlib.Path({str(told)!r}).write_text(json.dumps(self._task.args))\n"
+        "        return {}\n"
+    )
+    counted = f"{{{{ lookup('pipe', 'echo once >> {asked}; echo seen') }}}}"
+    task = {"tell": {"a": "{{ counted }}", "b": ["{{ counted }}"], "none": "{{ omit }}"}, "vars": {"counted": counted}}
+    (tmp_path / "play.yml").write_text(
+        json.dumps([{"hosts": "all", "gather_facts": False, "connection": "local", "tasks": [task]}])
+    )
+    subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "a,", str(tmp_path / "play.yml")],
+        cwd=ROOT, env={**os.environ, "ANSIBLE_ACTION_PLUGINS": str(folder)}, check=True, timeout=60,
+    )  # fmt: skip
+    assert json.loads(told.read_text()) == {"a": "seen", "b": ["seen"]}
+    assert asked.read_text() == "once\n"
+
+
 PRIVATE = {"Display", "trust_as_template", "copy_with_new_env", "evaluate_expression", "constants"}
 
 

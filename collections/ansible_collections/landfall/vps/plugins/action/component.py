@@ -8,7 +8,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError
@@ -33,7 +32,7 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.remote import (
 from ansible_collections.landfall.vps.plugins.plugin_utils.shipping import Shipping, ShippingError
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
+class ActionModule(seam.OwnArguments):
     """See docs/architecture.md for the contract."""
 
     _supports_check_mode = True
@@ -54,6 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             task_vars = {**task_vars, "ansible_facts": {**task_vars.get("ansible_facts", {}), **session.as_fact(state)}}
         try:
             values, templar = seam.remembering(self, task_vars)
+            self.evaluate(templar)
             elsewhere = neighbouring.renderer(self, task_vars)
             planned = plan_task(templar, self._task.args, role_path, values, state, elsewhere)
         except PlanError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import plan as planning
 from ansible_collections.landfall.vps.plugins.module_utils import rotation, switching
@@ -147,7 +147,19 @@ def _seen(
     try:
         return Seen(name, plan_task(templar, templar.template(task.args), task.role, values, state, elsewhere))
     except (PlanError, AnsibleError) as error:
-        return Seen(name, fault=str(error), lacks=seam.lacks_variable(error))
+        return Seen(name, fault=str(error), lacks=_lacks_variable(error))
+
+
+def _lacks_variable(error: BaseException) -> bool:
+    """Whether an error came of a variable that nobody has defined so far, and not of a value that was refused."""
+    seen: List[int] = []
+    one: Optional[BaseException] = error
+    while one is not None and id(one) not in seen:
+        if isinstance(one, AnsibleUndefinedVariable):
+            return True
+        seen.append(id(one))
+        one = one.__cause__ or one.__context__
+    return False
 
 
 def facts_of(outlook: Outlook) -> Dict[str, Dict[str, str]]:

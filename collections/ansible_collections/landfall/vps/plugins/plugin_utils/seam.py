@@ -12,7 +12,7 @@ import shlex
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible import constants, context
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar, trust_as_template
@@ -358,6 +358,19 @@ def _escapes() -> Any:
     return context and context.escape_backslashes
 
 
+class OwnArguments(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
+    """An action plugin that evaluates its arguments itself, each variable once. Without: Ansible has done so before."""
+
+    @classmethod
+    def finalize_task_arg(cls, _name: str, value: Any, _templar: Any, _context: Any) -> Any:
+        """The argument as it was written."""
+        return value
+
+    def evaluate(self, templar: Templar) -> None:
+        """Replace the templates in the arguments by the variables of ``templar``."""
+        self._task.args = templar.template(self._task.args)
+
+
 def templar_with(templar: Templar, values: Mapping[str, Any], folders: Sequence[str] = ()) -> Templar:
     """Templating with ``values`` in place of the task's variables; ``folders`` are searched for what is included."""
     more: Dict[str, Any] = {"searchpath": list(folders)} if folders else {}
@@ -368,18 +381,6 @@ def templar_with(templar: Templar, values: Mapping[str, Any], folders: Sequence[
     except (ImportError, AttributeError, TypeError):  # then each text is compiled wherever it is asked for
         return fresh
     return fresh
-
-
-def lacks_variable(error: BaseException) -> bool:
-    """Whether an error came of a variable that nobody has defined so far, and not of a value that was refused."""
-    seen: List[int] = []
-    one: Optional[BaseException] = error
-    while one is not None and id(one) not in seen:
-        if isinstance(one, AnsibleUndefinedVariable):
-            return True
-        seen.append(id(one))
-        one = one.__cause__ or one.__context__
-    return False
 
 
 def load_trusted(loader: DataLoader, path: str) -> Any:
