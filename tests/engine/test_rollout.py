@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import rollout, trip
-from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed
+from ansible_collections.landfall.vps.plugins.module_utils.compose import CommandFailed, Project
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import DockerError
 from ansible_collections.landfall.vps.plugins.module_utils.plan import Container
 
@@ -215,3 +215,16 @@ def test_on_a_bare_vps_the_network_is_there_before_a_helper_looks_at_volumes(
     files = {"web/compose.yaml": compose_file("web", {"web": 1}, "x:1")}
     trip.component(request(world.root, "web", files), False, False)
     assert seen and seen[0] == ["landfall"]
+
+
+def test_a_command_of_compose_that_fails_is_named_by_its_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\necho cannot migrate >&2\nexit 3\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / ".state").mkdir()
+    project = Project(str(tmp_path / "web"), 20)
+    with pytest.raises(CommandFailed) as failed:
+        project.run_once("web", ["alembic", "upgrade", "head"])
+    assert str(failed.value) == "'docker compose run' failed with exit code 3: cannot migrate"
+    with pytest.raises(CommandFailed, match=r"^'docker compose down' failed with exit code 3"):
+        project.down(purge=False)

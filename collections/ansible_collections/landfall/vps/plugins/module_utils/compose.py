@@ -57,7 +57,7 @@ def run(
             else:
                 done = progress.run_quietly(argv, handle, timeout, environment)
     except subprocess.TimeoutExpired as error:
-        raise CommandFailed("'{0}' did not end within {1:.0f} s".format(" ".join(argv[:4]), timeout)) from error
+        raise CommandFailed("'{0}' did not end within {1:.0f} s".format(_called(argv), timeout)) from error
     except OSError as error:
         raise CommandFailed("'{0}' cannot be run: {1}".format(argv[0], error)) from error
     text = done.stdout.decode("utf-8", "replace")
@@ -65,11 +65,19 @@ def run(
         # What is wrong comes last, and so stays when a checker says a lot of files that are right
         said = "{0}\n{1}".format(text.strip(), done.stderr.decode("utf-8", "replace").strip()).strip()
         failed = CommandFailed(
-            "'{0}' failed with exit code {1}: {2}".format(" ".join(argv[:4]), done.returncode, said[-told:])
+            "'{0}' failed with exit code {1}: {2}".format(_called(argv), done.returncode, said[-told:])
         )
         failed.said = said
         raise failed
     return text
+
+
+def _called(argv: Sequence[str]) -> str:
+    """A command in a few words: of Compose the verb, before which each option has a value."""
+    words = list(argv)
+    while words[:2] == ["docker", "compose"] and words[2:] and words[2].startswith("-"):
+        del words[2:4]
+    return " ".join(words[:3] if words[:2] == ["docker", "compose"] else words[:4])
 
 
 class Project:
