@@ -82,7 +82,7 @@ def test_with_a_bundle_no_registry_is_asked(action: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(looking, "host_faults", lambda _: [])
     monkeypatch.setattr(looking, "read_architectures", asked)
     monkeypatch.setattr(compiled, "keep_texts_below", lambda _: None)
-    monkeypatch.setattr(seam, "remembering", lambda *_: ({}, None))
+    monkeypatch.setattr(seam, "remembering", lambda *_: ({}, SimpleNamespace(template=lambda value: value)))
     monkeypatch.setattr(preflight, "missing_images", lambda *_: [image])
     action._task = SimpleNamespace(args={"bundle": "/media/usb", "images": "registry"}, check_mode=False)
     for name, answer in (

@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 from ansible_collections.landfall.vps.plugins.module_utils import ownership, units
 from ansible_collections.landfall.vps.plugins.plugin_utils import (
     bounds,
@@ -78,7 +77,7 @@ Found = Sequence[Tuple[str, List[str]]]
 warm_up(BRACKETS)
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types for ActionBase
+class ActionModule(seam.OwnArguments):
     """See the module of the same name."""
 
     _supports_check_mode = True
@@ -87,16 +86,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         """Return the fact ``landfall_state``, or fail with every fault of the inventory or of the VPS at once."""
         task_vars = task_vars or {}
         result: Dict[str, Any] = super().run(tmp, task_vars)
+        compiled.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
+        # What a variable comes to is found once for all that ask for it
+        self._known = seam.remembering(self, task_vars)[1]
+        self.evaluate(self._known)
         args = dict(self._task.args)
         unknown = sorted(set(args) - OPTIONS)
         if unknown:
             raise AnsibleActionFail("landfall.vps.state: unknown option {0}".format(", ".join(unknown)))
         python = interpreter(task_vars, self)
-        # What a variable comes to is found once for all that ask for it
-        self._known = seam.remembering(self, task_vars)[1]
         if args.get("bundle_into"):
             return self._bundle(args, task_vars, result)
-        compiled.keep_texts_below(os.path.dirname(str(task_vars.get("role_path") or os.devnull)))
         with ThreadPoolExecutor(max_workers=1) as pool:
             # The connection waits for the VPS most of the time, which is enough to check the inventory
             reading = pool.submit(self._read, python, str(args.get("root", "/opt/landfall")))
