@@ -10,57 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed import outside
 from testbed.paths import ROOT
 
 VPS = "molecule-host"
 HOME = ROOT / "molecule" / "host"
-WORLD = """
-set -e
-ip netns list | grep -qw world && exit 0
-ip netns add world
-ip link add wan0 type veth peer name eth0 netns world
-for key in all default; do echo 0 >/proc/sys/net/ipv6/conf/$key/disable_ipv6; done
-ip netns exec world sh -c 'for key in all default eth0; do echo 0 >/proc/sys/net/ipv6/conf/$key/disable_ipv6; done'
-echo 0 >/proc/sys/net/ipv6/conf/wan0/disable_ipv6
-ip address add 192.0.2.1/24 dev wan0
-ip -6 address add 2001:db8::1/64 dev wan0 nodad
-ip link set wan0 up
-ip netns exec world sh -ec 'ip address add 192.0.2.66/24 dev eth0; ip -6 address add 2001:db8::66/64 dev eth0 nodad
-ip link set lo up; ip link set eth0 up'
-"""
-# Every TCP port at once: what answers, by SYN/ACK or by a refusal, is not hidden
-SCAN = """
-import errno, json, select, socket, sys, time
-found = {"open": [], "closed": []}
-def scan(family, address, ports):
-    poll, waiting = select.epoll(), {}
-    for port in ports:
-        one = socket.socket(family, socket.SOCK_STREAM)
-        one.setblocking(False)
-        error = one.connect_ex((address, port))
-        if error == errno.ECONNREFUSED:
-            found["closed"].append(port)
-            one.close()
-            continue
-        waiting[one.fileno()] = (one, port)
-        poll.register(one.fileno(), select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP)
-    end = time.monotonic() + 0.4
-    while waiting and time.monotonic() < end:
-        for number, event in poll.poll(0.1):
-            one, port = waiting.pop(number)
-            poll.unregister(number)
-            error = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            found["closed" if error else "open"].append(port)
-            one.close()
-    for one, _port in waiting.values():
-        one.close()
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (9000, max(9000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-for first in range(1, 65536, 8192):
-    scan(family, sys.argv[1], range(first, min(first + 8192, 65536)))
-print(json.dumps(found))
-"""
 
 
 class Vps:
@@ -74,10 +28,19 @@ class Vps:
             pytest.fail(f"{command}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def scan(self, address: str) -> dict[str, list[int]]:
-        """Return the TCP ports that answer the world at an address: open and closed."""
-        found: dict[str, list[int]] = json.loads(self.run(f"ip netns exec world python3 - {address}", SCAN))
-        return found
+    def answering(self, *ports: int) -> dict[str, list[str]]:
+        """Return the ports that answer the world, by address; all that do, unless some are named.
+
+        Without names none may be told to be closed either: what is hidden says nothing.
+        """
+        found = outside.answering(self.run, *ports)
+        if not ports and any(said["closed"] for said in found.values()):
+            pytest.fail(f"says that it is closed: {found}")
+        return {address: said["open"] for address, said in found.items()}
+
+    def reached(self) -> dict[str, dict[str, str]]:
+        """Return what the VPS itself and its containers reach outside, or what they are told instead."""
+        return outside.reached(self.run)
 
     def until(self, holds: Callable[[], bool], seconds: float) -> float:
         """Wait until something holds; return after how many seconds it did."""
@@ -93,10 +56,9 @@ class Vps:
 def vps() -> Iterator[Vps]:
     """Give the VPS with a world outside."""
     found = Vps()
-    found.run("sh", WORLD)
-    found.run("systemd-run --unit=by-ipv6 python3 -m http.server 8098 --bind ::", check=False)
+    outside.make(found.run)
     yield found
-    found.run("systemctl stop by-ipv6; ip netns delete world")
+    outside.take_away(found.run)
 
 
 @pytest.fixture(scope="session")
