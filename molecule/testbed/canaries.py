@@ -39,6 +39,7 @@ for one in set(images):
     search("image", said("docker", "image", "inspect", one.decode()))
     search("layers", said("docker", "history", "--no-trunc", one.decode()))
 subprocess.run(["logger", "canary-that-must-be-found"], check=False)
+said("journalctl", "--sync")  # which on a slow machine is not written yet
 search("journal", said("journalctl", "--no-pager", "-o", "cat"))
 # A file that its owner alone may read, or that lies where root alone comes in, is no file of others
 def walk(top):
