@@ -22,6 +22,14 @@ def fixture_action() -> Any:
     return ActionModule.__new__(ActionModule)
 
 
+def test_no_name_is_somebody_else_s_while_the_inventory_s_own_are_refused(action: Any) -> None:
+    """With a prefix that cannot be read, every project of the owner would be in the way."""
+    action._known = SimpleNamespace(template=lambda value: value)
+    values = {"landfall_prefix": "acme-", "landfall_mtu": "no number"}
+    theirs = {"containers": {"redis": {"labels": {}, "project": "redis"}}, "networks": {}, "volumes": {}}
+    assert action._foreign(theirs, action._stack(values), {**values, "role_path": "/roles/landfall"}) == []
+
+
 def test_faults_of_inventory_and_vps_come_together(action: Any) -> None:
     with pytest.raises(AnsibleActionFail) as refused:
         action._refuse(

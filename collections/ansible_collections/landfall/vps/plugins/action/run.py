@@ -11,7 +11,9 @@ from ansible_collections.landfall.vps.plugins.plugin_utils import quoting, seam,
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_single
 
 OPTIONS = frozenset({"root", "service", "command", "entrypoint", "timeout"})
-USAGE = "say which service and which command: playbooks/run.yml -e service=web -e command='alembic current'"
+EXAMPLE = """playbooks/run.yml -e '{"service": "web", "command": "alembic current"}'"""
+USAGE = "say which service and which command: " + EXAMPLE
+LOST = "ansible-playbook split the command at a blank and lost '{0}'; nothing was run. Write "
 PATIENCE = 5.0  # seconds for which a trip waits for something to show
 KEPT = 10_000  # lines of the result
 
@@ -31,6 +33,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
             raise AnsibleActionFail("landfall.vps.run: unknown option {0}".format(", ".join(unknown)))
         service = str(args.get("service") or "")
         argv, entrypoint = self._words(args, "command"), self._words(args, "entrypoint")
+        lost = str(task_vars.get("_raw_params") or "")
+        if lost:
+            raise AnsibleActionFail(LOST.format(lost) + EXAMPLE)
         if not service or not argv:
             raise AnsibleActionFail(USAGE)
         limit = self._limit(args.get("timeout"))

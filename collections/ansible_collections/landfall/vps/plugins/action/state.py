@@ -283,10 +283,12 @@ class ActionModule(seam.OwnArguments):
         try:
             return stack.read(variable)
         except (AnsibleError, ValueError, TypeError):
-            return stack.Stack()
+            return stack.UNPREFIXED
 
     def _foreign(self, state: Dict[str, Any], whole: stack.Stack, task_vars: Dict[str, Any]) -> List[str]:
-        """What is somebody else's and has a name that this run wants."""
+        """What is somebody else's and has a name that this run wants; nothing while its own names are unknown."""
+        if whole is stack.UNPREFIXED:
+            return []
         known = roles_here(task_vars)
         tags = seam.run_tags(task_vars), task_vars.get("ansible_skip_tags") or []
         roles = [role for role in known if selected(role, known, *tags)]

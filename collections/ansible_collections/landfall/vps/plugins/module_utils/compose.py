@@ -139,8 +139,11 @@ class Project:
             run([*self._base, "run", "--rm", "-T", service, *argv], self.timeout, told=LONG_TAIL)
 
     def start_apart(self, service: str, container: str, argv: Sequence[str], changes: str) -> None:
-        """Start a command in a container of its own beside ``service``; the file ``changes`` is merged into it."""
-        options = ["run", "--detach", "--no-deps", "-T", "--name", container, service]
+        """Start a command in a container of its own beside ``service``; the file ``changes`` is merged into it.
+
+        What it reads ends at once: Compose would keep its input open, and a command that reads it would wait for ever.
+        """
+        options = ["run", "--detach", "--no-deps", "-T", "--interactive=false", "--name", container, service]
         with self._alone():
             run([*self._base, "-f", changes, *options, *argv], self.timeout, told=LONG_TAIL)
 

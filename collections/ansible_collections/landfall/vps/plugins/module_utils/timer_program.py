@@ -130,7 +130,8 @@ class Unit:
                 ["docker", "compose", "--ansi", "never", "--progress", "quiet", "--project-name", self.spec["project"],
                  "--project-directory", COMPONENT, "-f", os.path.join(COMPONENT, "compose.yaml"),
                  "-f", os.path.join(HERE, self.name + ".yaml"),
-                 "run", "--detach", "--no-deps", "-T", "--name", self.container, self.spec["service"]],
+                 "run", "--detach", "--no-deps", "-T", "--interactive=false", "--name", self.container,
+                 self.spec["service"]],
                 300,
             )  # fmt: skip
         if done.returncode:
