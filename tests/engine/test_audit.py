@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_the_list_has_name_digest_commit_time_who_and_state(world: World, monkey
     assert states["v3"] == "kept, image missing"
     shown = history.columns(found["runs"])[0]
     assert shown["what"] == "rollback" and shown["components"] == "web recreated, worker recreated"
+
+
+def test_the_list_is_in_the_order_of_the_times_that_it_shows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "Docker", lambda: world)
+    started = time.time()
+    bad = {"web": version(4, config__a=b"bad")["web"]}
+    for minutes, (name, stack) in enumerate([("v1", version(1)), ("v2", version(2)), ("v4", bad)]):
+        monkeypatch.setattr(time, "time", lambda minutes=minutes: started + 60 * minutes)
+        deploy(world, stack, name, name)
+    monkeypatch.setattr(time, "time", lambda: started + 600)
+    assert back(world)["release"] == "v1"
+    rows = history.listing(str(world.root), 2)["releases"]
+    assert [row["name"] for row in rows] == ["v1", "v4", "v2"]
+    assert [row["when"] for row in rows] == sorted((row["when"] for row in rows), reverse=True)
 
 
 def test_a_release_file_that_is_none_is_left_out(world: World) -> None:

@@ -184,11 +184,34 @@ def test_going_back_brings_files_secrets_and_containers_of_all_components(world:
 def test_the_one_before_is_what_served_before(world: World) -> None:
     three(world)
     assert back(world)["release"] == "v2"
-    assert back(world, run="b2")["release"] == "v1"
-    said = back(world, run="b3")
-    assert said["failed"] and "no release before v1" in said["msg"] and "nothing was changed" in said["msg"]
+    # Again is forward again: what served last beside v2 is v3. Who wants v1 names it
+    assert back(world, run="b2")["release"] == "v3"
+    assert back(world, "v1", "b3")["release"] == "v1"
     deploy(world, version(4), "v4", "r4")
     assert back(world, run="b4")["release"] == "v1"
+
+
+@pytest.mark.parametrize("by_deploy", [True, False])
+def test_the_first_release_that_serves_again_goes_back_to_what_served_meanwhile(world: World, by_deploy: bool) -> None:
+    deploy(world, version(1), "v1", "r1")
+    deploy(world, version(2), "v1", "r2")
+    if by_deploy:
+        assert deploy(world, version(1), "v1", "r3")["release"]["name"] == "v1"
+    else:
+        assert back(world)["release"] == "v1"
+    result = back(world, run="b2")
+    assert (result.get("release"), result.get("before")) == ("v1+2", "v1"), result
+    assert now(world) == "v1+2"
+
+
+def test_what_serves_is_not_offered_as_what_to_go_back_to(world: World) -> None:
+    deploy(world, version(1), "v1", "r1")
+    said = back(world)
+    assert said["failed"] and "no release before v1" in said["msg"] and "nothing was changed" in said["msg"]
+    assert "name one of" not in said["msg"]
+    deploy(world, version(2), "v2", "r2")
+    deploy(world, {"web": version(4, config__a=b"bad")["web"]}, "v4", "r4")
+    assert back(world, "v4", "b2")["msg"].split("go back to one of: ")[1].split(";")[0].strip(" .") == "v1"
 
 
 def test_a_component_that_came_since_goes_and_one_that_went_comes_back(world: World) -> None:

@@ -32,26 +32,28 @@ AT_ONCE = 6
 
 
 def choose(root: str, name: str) -> Release:
-    """The release ``name``, or for an empty name that which served before. Raises Refused with what there is."""
-    served = [one for one in release_list.load_all(root) if one["outcome"] == COMPLETE]
-    names = ", ".join(one["name"] for one in served) or "none"
+    """The release ``name``, or for an empty name the one that served last beside that which serves now.
+
+    Raises Refused with what there is.
+    """
+    served = [one for one in release_list.load_all(root) if one["outcome"] == COMPLETE]  # that which served last first
+    now = releases.serving(root)
+    others = [one for one in served if now is None or one["name"] != now["name"]]
     if name:
         found = release_list.load(root, name)
         if found is None:
+            names = ", ".join(one["name"] for one in served) or "none"
             raise Refused("there is no release '{0}' here; there are: {1}".format(name, names))
         if found["outcome"] != COMPLETE:
+            names = ", ".join(one["name"] for one in others) or "none"
             form = "release {0} is {1} and never served as a whole ({2}); go back to one of: {3}"
             raise Refused(form.format(name, found["outcome"], found["why"], names))
         return found
-    now = releases.serving(root)
     # What serves may be a part of something: then that which served last as a whole came before it
-    last = served[0]["name"] if served else ""
-    before = last if now is None else str(now.get("after") or "")
-    found = release_list.load(root, before) if before else None
-    if found is None or found["outcome"] != COMPLETE:
-        form = "there is no release before {0} to go back to; name one of: {1}"
-        raise Refused(form.format(now["name"] if now else "what serves", names))
-    return found
+    if not others:
+        form = "there is no release before {0} to go back to: no other one that served is kept"
+        raise Refused(form.format(now["name"] if now else "what serves"))
+    return others[0]
 
 
 def faults(root: str, docker: Docker, release: Release) -> List[str]:

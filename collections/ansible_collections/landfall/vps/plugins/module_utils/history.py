@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping
 
 from ansible_collections.landfall.vps.plugins.module_utils import audit, release_list, releases
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import Docker, DockerError
@@ -16,14 +16,14 @@ def moment(at: float) -> str:
 
 
 def listing(root: str, count: int) -> Dict[str, Any]:
-    """``releases`` (rows of a table, the youngest first), ``runs`` (the last ``count``), ``serving``, ``under_way``.
+    """``releases`` (rows, the last ``when`` first), ``runs`` (the last ``count``), ``serving``, ``under_way``.
 
     What is not told by the VPS itself, but by its engine, is left out where that does not answer.
     """
     now = releases.serving(root)
     rows = []
     there = _images()
-    for release in sorted(release_list.load_all(root), key=lambda one: one["at"], reverse=True):
+    for release in sorted(release_list.load_all(root), key=_when, reverse=True):
         serves = now is not None and release["name"] == now["name"]
         images = {image: found for one in release["components"].values() for image, found in one["images"].items()}
         gone = [image for image in images if there is not None and there.get(stored_as(image)) != images[image]]
@@ -35,7 +35,7 @@ def listing(root: str, count: int) -> Dict[str, Any]:
                 "name": release["name"],
                 "digest": ", ".join(sorted({str(found)[7:19] for found in images.values() if found})),
                 "commit": str(release.get("commit") or "")[:12],
-                "when": moment(release_list.last_served(release) or float(release["at"])),
+                "when": moment(_when(release)),
                 "by": release.get("by"),
                 "state": state + (", image missing" if gone else ""),
                 "why": why,
@@ -49,6 +49,10 @@ def listing(root: str, count: int) -> Dict[str, Any]:
         "under_way": going["name"] if going else "",
         "runs": [{**entry, "when": moment(float(entry.get("at") or 0))} for entry in audit.read(root, count)],
     }
+
+
+def _when(release: Mapping[str, Any]) -> float:
+    return release_list.last_served(release) or float(release["at"])
 
 
 def _images() -> Any:

@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 releases:
-  description: The releases, the youngest first.
+  description: The releases, by when they were made or last began to serve, the last one first.
   returned: always
   type: list
 serving:
