@@ -53,10 +53,8 @@ def test_a_failed_job_and_one_that_takes_too_long_are_told(host: Any) -> None:
 
 
 def test_a_single_command_gives_its_output_and_status(host: Any) -> None:
-    text, figures, _status = probe.playbook(
-        "-e", "service=web-gateway", "-e", '{"entrypoint": ["sh", "-c"], "command": ["echo one $GREETING; exit 5"]}',
-        name=RUN,
-    )  # fmt: skip
+    what = '{"entrypoint": ["sh", "-c"], "command": ["cat; echo one $GREETING; exit 5"]}'  # what it reads ends at once
+    text, figures, _status = probe.playbook("-e", "service=web-gateway", "-e", what, name=RUN)
     assert "one a $b 'c' %d" in text and "ended with exit status 5" in text and figures["failed"] == 1
     assert not [name for name in probe.containers(host) if "-run-" in name]
 
