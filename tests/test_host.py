@@ -217,11 +217,18 @@ def test_a_network_of_another_stack_is_let_in_by_the_next_run(tmp_path: Path) ->
 def test_udp_is_let_in_and_published_where_http3_is_spoken(tmp_path: Path, protocols: Any, udp: List[str]) -> None:
     variables = {**rolekit.inventory(tmp_path), "caddy_protocols": protocols}
     if protocols is None:  # a play without the role caddy
-        del variables["caddy_protocols"]
+        del variables["caddy_protocols"], variables["caddy_publish"]
     else:
         published = rolekit.template(rolekit.trusted("{{ caddy_publish }}"), variables)
         assert published == ["80:80", "443:443", *(f"443:{port}" for port in udp)]
     assert rolekit.template(rolekit.trusted("{{ host_firewall_open }}"), variables) == ["80/tcp", "443/tcp", *udp]
+
+
+def test_what_the_proxy_publishes_elsewhere_is_let_in(tmp_path: Path) -> None:
+    publish = ["80:80", "8443:443", "0.0.0.0:8443:443/udp", "127.0.0.1:9443:443"]
+    variables = rolekit.inventory(tmp_path, caddy_publish=publish)
+    found = rolekit.template(rolekit.trusted("{{ host_firewall_open }}"), variables)
+    assert found == ["80/tcp", "443/tcp", "8443/tcp", "8443/udp"]
 
 
 def leaving(tmp_path: Path, **values: Any) -> List[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.landfall.vps.plugins.module_utils import registry, units
 from ansible_collections.landfall.vps.plugins.module_utils.context import ContextError, build_tag
 from ansible_collections.landfall.vps.plugins.module_utils.docker_api import bridge_name
-from ansible_collections.landfall.vps.plugins.plugin_utils import placement, stack
+from ansible_collections.landfall.vps.plugins.plugin_utils import placement, stack, wanted
 
 
 def refuse(condition: Any, message: str) -> str:
@@ -57,6 +57,12 @@ def signs_in(registries: Sequence[Mapping[str, Any]], logins: Mapping[str, Any])
     return registry.differs(registries or [], logins or {})
 
 
+def public_ports(published: Sequence[str], protocols: bool = False) -> List[Any]:
+    """The ports of ``published``, such as 8443:443, that are reached from outside; with ``protocols`` as 8443/tcp."""
+    found = wanted.public_ports(published)
+    return list(dict.fromkeys("{0}/{1}".format(*one) if protocols else one[0] for one in found))
+
+
 class FilterModule:
     """Registers the filters as landfall.vps.<name>."""
 
@@ -69,6 +75,7 @@ class FilterModule:
             "seconds": seconds,
             "gateway": gateway,
             "bridge": bridge_name,
+            "public_ports": public_ports,
             "peers": placement.peers,
             "signs_in": signs_in,
         }

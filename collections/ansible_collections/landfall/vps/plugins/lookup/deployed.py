@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.landfall.vps.plugins.plugin_utils import session
-from ansible_collections.landfall.vps.plugins.plugin_utils.declared import in_stack, is_there
+from ansible_collections.landfall.vps.plugins.plugin_utils.declared import after, in_stack, is_there
 
 DOCUMENTATION = r"""
 name: deployed
@@ -15,7 +15,8 @@ short_description: Which of some components are on the VPS once this play is ove
 version_added: "0.1.0"
 description:
   - A component of this play is there if its C(<role>_enabled) says so and the tags of the run select it or an earlier
-    run deployed it. One that this play does not name is there if an earlier run deployed it.
+    run deployed it. One that this play does not name is there if an earlier play of this run has it so, or else if an
+    earlier run deployed it.
   - What stands on another host of the same stack (docs/several-machines.md) counts if it is enabled, whatever the tags.
 options:
   _terms:
@@ -51,7 +52,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible ships no types 
         """Return those of ``terms`` that are there."""
         variables = variables or {}
         self.set_options(var_options=variables, direct=kwargs)
-        there, recorded = is_there if self.get_option("here") else in_stack, session.known_records(variables)
+        there = is_there if self.get_option("here") else in_stack
+        recorded = after(session.known_records(variables), session.known_expected(variables))
         for name in terms:
             if not isinstance(name, str) or not name:
                 raise AnsibleError("landfall.vps.deployed: {0!r} is no name of a component".format(name))

@@ -150,6 +150,17 @@ def is_there(
     return known or selected(name, roles, seam.run_tags(variables), skipped)
 
 
+def after(records: Mapping[str, Mapping[str, Any]], left: Mapping[str, Any]) -> Dict[str, Mapping[str, Any]]:
+    """The ``records`` as they are once the play is over that expects ``left``: ``{roles, enabled}``.
+
+    A later play, of other roles, knows so what was deployed and removed since the VPS was read.
+    """
+    enabled = left.get("enabled") or []
+    gone = set(left.get("roles") or []) - set(enabled)
+    kept = {name: record for name, record in records.items() if not gone or group_of(name, record) not in gone}
+    return {**{name: {} for name in enabled}, **kept}
+
+
 def in_stack(
     name: str, variables: Mapping[str, Any], resolve: Callable[[Any], Any], recorded: Mapping[str, Any]
 ) -> bool:

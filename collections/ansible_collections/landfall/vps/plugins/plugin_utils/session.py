@@ -141,6 +141,15 @@ def known_records(task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
     return records
 
 
+def known_expected(task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the play of this run that read this host expects there, ``{roles, enabled}``; empty where none did."""
+    state = (task_vars.get("ansible_facts") or {}).get(STATE)
+    left: Mapping[str, Any] = {}
+    if isinstance(state, Mapping) and is_current(state):
+        left = state.get("expected") or {}
+    return left
+
+
 def is_current(state: Any) -> bool:
     """Whether this run, and no other, read ``state``."""
     return isinstance(state, Mapping) and state.get("run") == run_id()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.landfall.vps.plugins.module_utils.exposure import private
 from ansible_collections.landfall.vps.plugins.module_utils.units import size
 
 PUBLISHED = re.compile(
@@ -61,6 +62,16 @@ def _items(values: Mapping[str, Any]) -> Iterator[Tuple[str, Mapping[str, Any]]]
             for index, item in enumerate(value):
                 if isinstance(item, Mapping):
                     yield "{0}[{1}]".format(name, index), item
+
+
+def public_ports(published: Any) -> List[Tuple[int, str]]:
+    """(port, protocol) of what of ``published`` is reached from outside, in order; what is none is told elsewhere."""
+    found = [PUBLISHED.match(text) for text in _texts(published)]
+    return [
+        (int(one.group("port")), one.group("protocol") or "tcp")
+        for one in found
+        if one and one.group("address") != GATEWAY and not private(one.group("address") or "")
+    ]
 
 
 def has_items(values: Mapping[str, Any]) -> bool:
