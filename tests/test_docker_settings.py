@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
@@ -61,3 +61,34 @@ def test_the_cache_of_builds_is_bounded_unless_the_operator_says_how() -> None:
     assert after({}, {}, docker_build_cache_max_size="5GB")["builder"]["gc"]["defaultKeepStorage"] == "5GB"
     own = {"builder": {"gc": {"enabled": False}}}
     assert after(own, {})["builder"] == own["builder"]
+
+
+def _copies(tasks: Any) -> Iterator[Any]:
+    """What the tasks, and those inside their blocks, copy to daemon.json."""
+    for task in tasks:
+        copied = task.get("ansible.builtin.copy") or {}
+        if copied.get("dest") == "/etc/docker/daemon.json":
+            yield copied
+        for inner in ("block", "rescue"):
+            yield from _copies(task.get(inner) or [])
+
+
+@pytest.mark.parametrize(
+    ("mark", "mode", "group"),
+    [
+        ("5ca1ab1e:640:0", "0640", "kept"),
+        ("5ca1ab1e:600:0", "0600", "kept"),
+        ("5ca1ab1e:644:0", "0644", "kept"),
+        ("not-a-file:777:0", "0644", "root"),
+        ("", "0644", "root"),
+    ],
+)
+def test_the_file_keeps_the_mode_and_group_that_the_operator_gave_it(mark: str, mode: str, group: str) -> None:
+    loader = DataLoader()
+    daemon, configure = (
+        loader.load_from_file(str(TASKS / name), trusted_as_template=True) for name in ("daemon.yml", "configure.yml")
+    )
+    marks = {"/etc/docker/daemon.json": mark} if mark else {}
+    variables = {**configure[1]["vars"], "docker_marks": marks, "omit": "kept"}
+    found = [tuple(rolekit.template(copied[key], variables) for key in ("mode", "group")) for copied in _copies(daemon)]
+    assert found == [(mode, group)] * 2, "written, and put back where the engine does not start"
