@@ -14,6 +14,8 @@ from ansible_collections.landfall.vps.plugins.plugin_utils.quoting import Quotin
 
 COUNTS = re.compile(r"(?:^|_)(?:concurrency|replicas|grace|timeout|retries|keep|kept)$")
 AT_LEAST_ONE = re.compile(r"(?:^|_)(?:concurrency|replicas|retries)$")
+SHARE = re.compile(r"\b0 to 1\b")
+"""What the description of a share says; it is held to it."""
 PATH = re.compile(r"^([A-Za-z_]\w*(?:\[\d+\]|\.[^\s:.\[]+)*): ")
 
 
@@ -58,7 +60,20 @@ def faults(name: str, option: Mapping[str, Any], value: Any) -> Iterator[Fault]:
     elif wanted == "bool" and not isinstance(value, bool) and "." in name:
         yield _at(name, "is {0}; write true or false, without quotes".format(_shown(value)))
     elif wanted in ("int", "float"):
-        yield from _number(name, wanted, value)
+        told = list(_number(name, wanted, value))
+        yield from told or _share(name, option, value)
+
+
+def _share(path: str, option: Mapping[str, Any], value: Any) -> Iterator[Fault]:
+    told = option.get("description") or ""
+    if not SHARE.search(told if isinstance(told, str) else " ".join(told)) or isinstance(value, bool):
+        return
+    try:
+        fits = 0 <= float(value) <= 1
+    except (TypeError, ValueError):
+        return  # told as a text
+    if not fits:
+        yield _at(path, "is {0}; write a share from 0 to 1, such as 0.05 for 5 %".format(value))
 
 
 def _shown(value: Any) -> str:
