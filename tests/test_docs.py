@@ -115,6 +115,24 @@ def dead_links(page: Path, text: str) -> list[str]:
     return found
 
 
+def cut_short(text: str) -> list[str]:
+    """Return the options ``-e name='some words'`` of a page: Ansible takes the first word alone."""
+    return re.findall(r"""-e\s+[a-z_]+=(?:'[^'\n]*[\s…][^'\n]*'|"[^"\n]*[\s…][^"\n]*"|'…')""", text)
+
+
+PLAYBOOKS = sorted(rolekit.ROOT.glob("playbooks/*.yml"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *PLAYBOOKS], ids=lambda page: str(page.relative_to(rolekit.ROOT)))
+def test_no_value_of_several_words_is_cut_short(page: Path) -> None:
+    assert cut_short(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_value_that_would_be_cut_short_is_noticed() -> None:
+    assert cut_short("x -e service=web -e command='alembic current'") == ["-e command='alembic current'"]
+    assert cut_short("""-e '{"command": "alembic current"}' -e confirm=vps -e a='b'""") == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(rolekit.ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     assert dead_links(page, page.read_text(encoding="utf-8")) == []
