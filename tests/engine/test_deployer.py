@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -32,6 +34,17 @@ from tests.engine.world import NETWORK, World
 SHOP = "registry.example.com:5000/team/shop"
 OLD = SHOP + ":1"
 ALL = ["plan", "deploy", "rollback", "releases"]
+
+
+@pytest.fixture(autouse=True)
+def own_process() -> Iterator[None]:
+    """What the program makes of its process, whose children would ignore SIGHUP as well, ends with the test."""
+    hang_up, folder, mask = signal.getsignal(signal.SIGHUP), Path.cwd(), os.umask(0o22)
+    os.umask(mask)
+    yield
+    signal.signal(signal.SIGHUP, hang_up)
+    os.chdir(folder)
+    os.umask(mask)
 
 
 def image(letter: str, repository: str = SHOP) -> str:

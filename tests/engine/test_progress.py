@@ -110,7 +110,11 @@ class Way:
     """An action whose connection runs commands here."""
 
     _connection: Any = SimpleNamespace(
-        has_pipelining=True, become=None, get_option=lambda _name: True, set_become_plugin=lambda _plugin: None
+        has_pipelining=True,
+        become=None,
+        get_option=lambda _name: True,
+        set_become_plugin=lambda _plugin: None,
+        _shell=SimpleNamespace(tmpdir="/of/the/task"),
     )
     fails = False
 
@@ -119,6 +123,13 @@ class Way:
             raise RuntimeError("a second connection is refused")
         done = subprocess.run(["sh", "-c", command], input=in_data, capture_output=True, check=False)
         return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+
+
+def test_a_second_way_has_no_folder_in_common_with_the_task_that_removes_its_own() -> None:
+    way = Way()
+    other = seam.beside(way)
+    assert other is not None and other._connection._shell.tmpdir is None
+    assert way._connection._shell.tmpdir == "/of/the/task"
 
 
 @pytest.fixture
