@@ -46,9 +46,7 @@ def pipes(action: ActionBase) -> bool:
         return False
     connection = action._connection
     become = getattr(connection, "become", None)
-    if not getattr(connection, "has_pipelining", False):
-        return False
-    if become is not None and not getattr(become, "pipelining", True):
+    if not (getattr(connection, "has_pipelining", False) and getattr(become, "pipelining", True)):
         return False
     try:
         return bool(connection.get_option("pipelining"))
