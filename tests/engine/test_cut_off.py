@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import lease, trip
+from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock, Locked
 
 from tests import interruptions
 from tests.engine.test_transaction import FIRST, SECOND, Files, deploy, folder, started_with
@@ -140,3 +141,12 @@ def test_a_second_controller_that_comes_at_any_step_is_refused_or_has_the_vps_al
         lease.end(str(place), "n", "anna@laptop")
         ends_whole(world, new, now, now if new is BAD else after, f"step {step}")
     assert 0 < between < 12
+
+
+def test_a_run_that_has_the_vps_keeps_it_when_it_concludes_what_another_left(world: World) -> None:
+    root = str(world.root)
+    with Lock(root, "mine", "anna@laptop").held("Docker Engine"):
+        pass  # as landfall.vps.lock does
+    trip.recover_all(root, NETWORK, "mine", "anna@laptop")
+    with pytest.raises(Locked, match="another run is in progress"):
+        Lock(root, "other", "ben@desk").acquire("next")

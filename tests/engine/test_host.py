@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.landfall.vps.plugins.module_utils import host
+from ansible_collections.landfall.vps.plugins.module_utils.lock import Lock
 
 
 def put(root: Path, path: str, text: str = "x") -> str:
@@ -31,6 +32,16 @@ def record(root: Path, name: str, files: Any) -> None:
 def gathered(root: Path, *extra: str) -> dict[str, str]:
     files: dict[str, str] = host.gather(str(root), list(extra))["files"]
     return files
+
+
+def test_a_lock_alone_is_no_trace_of_landfall(tmp_path: Path) -> None:
+    """It is taken for the engine and the VPS itself as well, before the first component: what is there is not ours."""
+    with Lock(str(tmp_path), "run", "anna@laptop").held("Docker Engine"):
+        assert not host.traces(str(tmp_path), {})["been_here"]
+    Lock(str(tmp_path), "run", "anna@laptop").end()
+    assert (tmp_path / ".state").is_dir() and not host.traces(str(tmp_path), {})["been_here"]
+    (tmp_path / ".state/redis.json").write_text("{}")
+    assert host.traces(str(tmp_path), {})["been_here"]
 
 
 def test_only_own_files_are_read(tmp_path: Path) -> None:

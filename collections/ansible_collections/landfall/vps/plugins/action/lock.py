@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, seam, session
+from ansible_collections.landfall.vps.plugins.plugin_utils import keeper, session
 from ansible_collections.landfall.vps.plugins.plugin_utils.remote import TripError, interpreter, run_queue
 
 
@@ -21,20 +21,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible ships no types 
         result: Dict[str, Any] = super().run(tmp, task_vars)
         state = session.known_state(task_vars)
         result.update(changed=False)
-        if self._task.check_mode or (state or {}).get("kept"):
-            return result
         args = self._task.args
-        root, wait = str(args.get("root", "/opt/landfall")), float(args.get("wait") or 0)
+        root = str(args.get("root", "/opt/landfall"))
+        if self._task.check_mode or (state and state.get("kept") and state.get("root") == root):
+            return result
         dead = session.dead_run((state or {}).get("lock"))
         me = (session.run_id(), session.who(), dead, session.holder())
         python = interpreter(task_vars, self)
         try:
-            told = run_queue(self, python, root, me, wait, str(args["doing"]), seam.teller(task_vars))
+            told = run_queue(self, python, root, me, 0, str(args["doing"]))
         except TripError as error:
             raise AnsibleActionFail("the lock of this VPS cannot be taken: {0}".format(error)) from error
         if not told["held"]:
             raise AnsibleActionFail("{0}; nothing was changed".format(told["why"]))
         keeper.start(self, python, root)
         if state is not None:
-            result["ansible_facts"] = session.as_fact({**state, "kept": True})
+            result.update(ansible_facts=session.as_fact({**state, "kept": True}), _ansible_verbose_override=True)
         return result

@@ -23,6 +23,7 @@ from ansible_collections.landfall.vps.plugins.module_utils.settling import Settl
 Outcomes = Dict[str, Dict[str, Any]]
 One = Callable[[Mapping[str, Any], bool, bool], Dict[str, Any]]
 """Brings one component to what a request says, under check mode rehearses it: (request, check mode, with diff)."""
+UNNAMED = "unnamed-"
 SHOWN = 5
 AT_ONCE = 6
 """How many components are changed side by side: each start is a process of Compose of some 40 MB."""
@@ -38,7 +39,9 @@ def choose(root: str, name: str) -> Release:
     """
     served = [one for one in release_list.load_all(root) if one["outcome"] == COMPLETE]  # that which served last first
     now = releases.serving(root)
-    others = [one for one in served if now is None or one["name"] != now["name"]]
+    # What was kept on the way back is no release that anybody made: there may be a half of one in it
+    mine = [one for one in served if not one["name"].startswith(UNNAMED)]
+    others = [one for one in mine if now is None or one["name"] != now["name"]]
     if name:
         found = release_list.load(root, name)
         if found is None:
@@ -234,7 +237,7 @@ def carry(
 def begin(root: str, release: Release, common: Mapping[str, Any]) -> Release:
     """Note where to before anything is touched, and keep what serves now if it is no release yet. Raises OSError."""
     if releases.serving(root) is None:
-        name = "unnamed-" + time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        name = UNNAMED + time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         told = {"commit": "", "given": False, "groups": release["groups"], "wants": {}, "name": name}
         unnamed = releases.begin(root, told, str(common["run"]), str(common["who"]))
         why = "kept before going back to {0}".format(release["name"])

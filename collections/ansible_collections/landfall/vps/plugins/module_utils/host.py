@@ -298,9 +298,11 @@ def traces(root: str, containers: Mapping[str, Mapping[str, Any]]) -> Dict[str, 
     """Where Landfall has been: below ``root``, with which components, and in which other ``homes`` of containers."""
     homes = {os.path.dirname(str(c["working_dir"])) for c in containers.values() if c.get("working_dir")}
     state = os.path.join(root, STATE_DIR)
-    locks = [name for name in _listdir(state) if name.startswith("compose-") and name.endswith(".lock")]
+    there = _listdir(state)
+    locks = [name for name in there if name.startswith("compose-") and name.endswith(".lock")]
     return {
-        "been_here": os.path.isdir(state),
+        # A lock alone is taken before the first component as well
+        "been_here": any(name != "last-run" and not name.startswith("lock") for name in there),
         "deployed_before": sorted(name[len("compose-") : -len(".lock")] for name in locks),
         "homes": sorted(home for home in homes if os.path.isdir(os.path.join(home, STATE_DIR))),
     }

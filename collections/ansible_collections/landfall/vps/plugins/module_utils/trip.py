@@ -314,6 +314,7 @@ def recover_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Di
     lock = Lock(root, run, who)
     notes: List[str] = []
     common = {"root": root, "network": network, "run": run, "who": who}
+    had = (lock.holder() or {}).get("run") == run  # by a task before, and keeps it
     try:
         notes = conclude_dead(lock, Docker(), common, False)
     except Locked as error:
@@ -321,7 +322,8 @@ def recover_all(root: str, network: Mapping[str, Any], run: str, who: str) -> Di
     except (Refused, *Troubles) as error:
         notes.append(in_words(error))
     finally:
-        lock.release()
+        if not had:
+            lock.release()
     return {"notes": notes, "busy": ""}
 
 

@@ -12,6 +12,8 @@ description:
   - For tasks that are no components, such as those of the roles docker and host, before the first of them that changes
     something. Components take the same lock themselves.
   - It is freed when the run ends, however it does. Under C(--check) nothing is done.
+  - While another run has the VPS it fails at once. Who waits does so before the VPS is read and planned for, see
+    M(landfall.vps.state).
 options:
   root:
     description: Folder of all components on the VPS.
@@ -21,10 +23,6 @@ options:
     description: What others are told while they cannot have the VPS.
     type: str
     required: true
-  wait:
-    description: For how many seconds to wait while another run has the VPS.
-    type: int
-    default: 0
 author:
   - The Landfall maintainers (@landfall)
 """
