@@ -185,13 +185,19 @@ def test_the_firewall_lets_in_what_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_bridge_of_each_network_is_that_of_containers_but_for_the_way_outside(
-    look: ModuleType, tmp_path: Path
+    look: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine names the bridge of a stack's network after the network, docker's own are br- and docker0."""
     networks = "docker0\n\nlandfall\nstaging-landfall\nbr0\n"
     routes = "default via 192.0.2.1 dev br0 proto static\n192.0.2.0/24 dev br0\n"
     assert look.bridges(networks, routes) == ["docker0", "landfall", "staging-landfall"]
     assert look.bridges("", routes) == []
+    # A network on the way outside lets nobody in, and while the engine is silent its networks are those of before
+    tasks = (rolekit.ROLES / "host/tasks/host.yml").read_text()
+    assert 'inside: "{{ host_own_bridges + ' in tasks
+    monkeypatch.setattr(look, "said", lambda *_argv: "")
+    assert look.docker_networks({"bridges": ["br-*", "mybr"]}).split() == ["br-*", "mybr"]
+    assert look.docker_networks({}) == ""
     # That of the stack is known before its network is there
     text = rendered("firewall.nft.j2", tmp_path, host_look={"ssh": {"ports": [22]}, "bridges": []},
                     landfall_prefix="a-long-name-")  # fmt: skip

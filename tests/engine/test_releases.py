@@ -310,6 +310,7 @@ def test_what_serves_without_being_a_release_is_kept_before_going_back(world: Wo
     assert result["release"] == "v3" and now(world) == "v3"
     unnamed = [name for name in served(world) if name.startswith("unnamed-")]
     assert len(unnamed) == 1
+    assert going_back.choose(str(world.root), "")["name"] == "v2", "nobody made what was kept on the way a release"
     back(world, unnamed[0], "b2")
     assert (world.root / "web/secrets/token").read_bytes() == b"secret of 7"
 

@@ -202,10 +202,11 @@ def bridges(networks: str, routes: str) -> List[str]:
     return sorted(set(networks.split()) - ways)
 
 
-def docker_networks() -> str:
-    """The names that Docker's networks say their devices have; of those without one it begins with br-."""
+def docker_networks(earlier: Mapping[str, Any]) -> str:
+    """Devices of Docker's networks as those name them (others begin with br-); of ``earlier`` if it is silent."""
     form = '{{index .Options "com.docker.network.bridge.name"}}'
-    return said("docker", "network", "inspect", "--format", form, *said("docker", "network", "ls", "-q").split())
+    found = said("docker", "network", "inspect", "--format", form, *said("docker", "network", "ls", "-q").split())
+    return found if found.strip() else "\n".join(earlier.get("bridges") or [])
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -341,9 +342,7 @@ def set_elsewhere(names: Sequence[str]) -> Dict[str, str]:
 
 def swapfile(unit: str, there: bool) -> str:
     """Whose /swapfile is, by the unit that uses it: own, other, or nobody's where there is none."""
-    if "Description=Landfall: swap" in unit:
-        return "own"
-    return "other" if there else ""
+    return "own" if "Description=Landfall: swap" in unit else "other" if there else ""
 
 
 def before() -> Dict[str, Any]:
@@ -368,7 +367,7 @@ def look(asked: Mapping[str, Any]) -> Dict[str, Any]:
         for line in said("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *asked["packages"]).splitlines()
         if line.endswith(" installed")
     }
-    networks = bridges(docker_networks(), said("ip", "route") + said("ip", "-6", "route"))
+    networks = bridges(docker_networks(before()), said("ip", "route") + said("ip", "-6", "route"))
     # Behind this firewall nothing answers that is not named; to name it no more is how one closes it
     walled = bool(said("nft", "list", "table", "inet", "landfall"))
     listening = "" if walled else said("ss", "-Hlntup")
