@@ -28,14 +28,13 @@ def allowed(state: Dict[str, Any], **inventory_has: Any) -> List[int]:
     ("recorded", "left", "publish", "ports"),
     [
         ([], LEFT, None, [80, 443]),  # the first deploy: the VPS was read before it
-        (["caddy"], LEFT, ELSEWHERE, [80, 8443]),
-        (["caddy"], LEFT, ["127.0.0.1:8080:80", "0.0.0.0:8443:443"], [8443]),
-        (["caddy"], LEFT, [], []),
-        ([], {**LEFT, "enabled": ["redis"]}, ELSEWHERE, []),
-        (["caddy"], {**LEFT, "enabled": ["redis"]}, None, []),  # removed by the play before
+        (["caddy"], LEFT, ELSEWHERE, [80, 443, 8443]),
+        (["caddy"], LEFT, ["127.0.0.1:8080:80", "0.0.0.0:8443:443"], [80, 443, 8443]),
+        (["caddy"], LEFT, [], [80, 443]),
+        ([], {**LEFT, "enabled": ["redis"]}, None, [80, 443]),  # the proxy is another stack's
         (["caddy"], {"roles": ["redis"], "enabled": ["redis"]}, None, [80, 443]),  # a play of others
         (["caddy"], None, None, [80, 443]),
-        ([], None, None, []),
+        ([], None, None, [80, 443]),
     ],
 )
 def test_what_the_proxy_publishes_may_be_public(
